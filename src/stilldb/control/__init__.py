@@ -1,0 +1,1 @@
+"""Use cases of the management plane, durable jobs, the worker and the reconcile loop; needs only ports."""

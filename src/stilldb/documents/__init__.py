@@ -1,0 +1,1 @@
+"""Documents in PostgreSQL: catalog, SQL, reads, writes, indexes."""

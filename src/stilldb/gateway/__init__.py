@@ -1,0 +1,1 @@
+"""The MongoDB-speaking server in front of one PostgreSQL: sessions, registry, cursors, commands."""

@@ -1,0 +1,1 @@
+"""The control plane's own state in SQLAlchemy: tables, migrations, repository."""

@@ -1,0 +1,1 @@
+"""What runs on this host for a cluster: volumes opened and closed, gateway processes, addresses."""

@@ -1,0 +1,1 @@
+"""One PostgreSQL server and its files: programs, start, stop, configuration, control connection."""

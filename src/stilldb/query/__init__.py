@@ -1,0 +1,1 @@
+"""The query engine over BSON values: order, paths, filters, updates, expressions, stages."""

@@ -1,0 +1,1 @@
+"""Logging, asyncio and process helpers, failpoints. Imports nothing of stilldb."""

@@ -1,0 +1,1 @@
+"""The cluster volume: archive layout, manifests, base backups, restore points, restore, verify, expire."""
