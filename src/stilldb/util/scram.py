@@ -27,9 +27,7 @@ class Verifier(TypedDict):
 
 def saslprep(text: str) -> str:
     """Prepare a password by RFC 4013, as SCRAM-SHA-256 requires; raises ValueError for prohibited characters."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(c) else c for c in text if not stringprep.in_table_b1(c)
-    )
+    mapped = "".join(" " if stringprep.in_table_c12(c) else c for c in text if not stringprep.in_table_b1(c))
     prepared = unicodedata.normalize("NFKC", mapped)
     for char in prepared:
         if (
