@@ -12,7 +12,7 @@ SOURCE = pathlib.Path(__file__).parents[2] / "src" / "stilldb"
 # Every room may import util; bootstrap may import every room. endpoint is the one object both planes know.
 ALLOWED: dict[str, set[str]] = {
     "domain": set(),
-    "control": {"domain"},
+    "control": {"domain", "endpoint"},
     "metadata": {"domain"},
     "postgres": {"domain"},
     "volume": {"domain", "postgres"},

@@ -1,0 +1,76 @@
+"""What the control plane needs from the outside: volumes, gateways, addresses. Each has an in-memory twin in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stilldb.domain.volumes import (
+    GatewayState,
+    PostgresAddress,
+    RestorePoint,
+    SnapshotIntent,
+    VolumeKey,
+    VolumeState,
+)
+from stilldb.endpoint import GatewayEndpoint
+
+
+class Volumes(Protocol):
+    """Cluster volumes of this deployment. Every method is idempotent and raises VolumeError."""
+
+    async def create(self, key: VolumeKey) -> None:
+        """Make the volume: data directory, streaming archive, first full base backup; leaves PostgreSQL stopped."""
+
+    async def restore(
+        self,
+        key: VolumeKey,
+        *,
+        source: VolumeKey,
+        snapshot_id: str,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Make the volume from a published snapshot, with an archive of its own; tells the percentage done."""
+
+    async def hold(self, key: VolumeKey, holder: str) -> PostgresAddress:
+        """Start or adopt PostgreSQL and its WAL receiver, and keep them up for ``holder``."""
+
+    async def release(self, key: VolumeKey, holder: str) -> None:
+        """``holder`` no longer needs PostgreSQL; the last release stops it cleanly, the archive complete."""
+
+    async def destroy(self, key: VolumeKey) -> None:
+        """Stop it and remove its data; of the archive, what a snapshot pins stays."""
+
+    async def observe(self, key: VolumeKey) -> VolumeState:
+        """What is so on this host right now."""
+
+    async def mark(self, key: VolumeKey, name: str) -> RestorePoint:
+        """Write a restore point into the WAL of a running volume; returns when the archive durably holds it."""
+
+    async def draft(self, intent: SnapshotIntent) -> None:
+        """Choose the base backup, pin it and the WAL range, write the manifest under its draft name."""
+
+    async def verify(self, intent: SnapshotIntent) -> None:
+        """Check the draft and every object that it names; raises VolumeError when one is missing or short."""
+
+    async def publish(self, intent: SnapshotIntent) -> None:
+        """Give the manifest its name: from here on the snapshot exists."""
+
+    async def forget(self, source: VolumeKey, snapshot_id: str) -> int:
+        """Remove a snapshot, published or draft, and what only it needed; returns the bytes freed."""
+
+    async def maintain(self, key: VolumeKey) -> None:
+        """Take a new base backup when one is due, and expire what nothing needs."""
+
+
+class Gateways(Protocol):
+    """The gateway processes of this host."""
+
+    async def start(self, endpoint: GatewayEndpoint) -> None:
+        """Start the gateway, or adopt the one that runs with exactly this endpoint; returns before it is ready."""
+
+    async def stop(self, instance_id: str) -> None:
+        """Stop it, connections drained for a moment; nothing to do if it does not run."""
+
+    async def observe(self, instance_id: str) -> GatewayState:
+        """Ask the process itself."""
