@@ -1,0 +1,121 @@
+"""Identifiers, ARNs and generated ids of the management plane: their rules and AWS's messages. Pure.
+
+Source: the API reference's constraints and recorded answers of the shared RDS control plane.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import os
+import re
+
+from stilldb.domain.faults import InvalidParameterValue
+
+MAX_IDENTIFIER = 63
+_IDENTIFIER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """The account and region that this StillDB serves."""
+
+    account: str
+    region: str
+
+    @property
+    def availability_zones(self) -> tuple[str, ...]:
+        """The zones of the region, as labels: one host stands behind all of them."""
+        return tuple(f"{self.region}{letter}" for letter in "abc")
+
+    @property
+    def vpc_id(self) -> str:
+        """The one network of the deployment, a label."""
+        return f"vpc-{self._hex('vpc')}"
+
+    @property
+    def security_group(self) -> str:
+        """The default security group of that network, a label."""
+        return f"sg-{self._hex('sg')}"
+
+    def subnet(self, zone: str) -> str:
+        """The subnet of a zone, a label."""
+        return f"subnet-{self._hex(zone)}"
+
+    @property
+    def hosted_zone(self) -> str:
+        """HostedZoneId, constant for a region."""
+        return "Z" + self._hex("zone").upper()[:13]
+
+    def _hex(self, what: str) -> str:
+        return hashlib.sha256(f"{self.account}/{self.region}/{what}".encode()).hexdigest()[:17]
+
+    def arn(self, kind: str, name: str) -> str:
+        """The ARN of a resource; ``kind`` is cluster, db, cluster-snapshot, cluster-pg, subgrp, ..."""
+        return f"arn:aws:rds:{self.region}:{self.account}:{kind}:{name}"
+
+
+def new_resource_id(prefix: str) -> str:
+    """A DbClusterResourceId or DbiResourceId: prefix, hyphen, 26 base32 characters of 16 random bytes."""
+    return f"{prefix}-{base64.b32encode(os.urandom(16)).decode().rstrip('=')}"
+
+
+def _not_blank(value: str, parameter: str) -> None:
+    if not value.strip():
+        raise InvalidParameterValue(f"The parameter {parameter} must be provided and must not be blank.")
+
+
+def _well_formed(value: str, parameter: str) -> str:
+    if len(value) > MAX_IDENTIFIER:
+        raise InvalidParameterValue(
+            f"The parameter {parameter} is not a valid identifier because it is longer than {MAX_IDENTIFIER} characters."
+        )
+    if not _IDENTIFIER.fullmatch(value):
+        raise InvalidParameterValue(
+            f"The parameter {parameter} is not a valid identifier. Identifiers must begin with a letter; must contain "
+            "only ASCII letters, digits, and hyphens; and must not end with a hyphen or contain two consecutive hyphens."
+        )
+    return value.lower()
+
+
+def identifier(value: str, parameter: str) -> str:
+    """A new resource's identifier in lower case: 1 to 63 letters, digits, hyphens, first a letter; else a fault."""
+    _not_blank(value, parameter)
+    return _well_formed(value, parameter)
+
+
+def snapshot_identifier(value: str, parameter: str) -> str:
+    """A new snapshot's identifier in lower case; a first character that is no letter has a message of its own."""
+    _not_blank(value, parameter)
+    if not (value[0].isascii() and value[0].isalpha()):
+        raise InvalidParameterValue(f"Invalid snapshot identifier:  {value}")
+    return _well_formed(value, parameter)
+
+
+def reference(value: str, parameter: str, kind: str, deployment: Deployment) -> str:
+    """The identifier that names an existing resource, given as a name or as an ARN of this region, in lower case."""
+    _not_blank(value, parameter)
+    if not value.startswith("arn:"):
+        return value.lower()
+    parts = value.split(":", 6)
+    if len(parts) < 7 or parts[2] != "rds" or parts[5] != kind:
+        raise InvalidParameterValue(f"Invalid resource name:  {value}")
+    if parts[3] != deployment.region:
+        raise InvalidParameterValue(
+            f"The provided ARN ({value}) is invalid for this parameter ({parameter}). "
+            f"Expected region = {deployment.region}, actual region = {parts[3]}"
+        )
+    return parts[6].lower()
+
+
+def resource_arn(value: str, deployment: Deployment) -> tuple[str, str]:
+    """Split the ARN of a taggable resource into kind and name; faults for another region, account or service."""
+    parts = value.split(":", 6)
+    if len(parts) < 7 or parts[0] != "arn" or not parts[6]:
+        raise InvalidParameterValue(f"Invalid resource name:  {value}")
+    if parts[2:5] != ["rds", deployment.region, deployment.account]:
+        raise InvalidParameterValue(
+            "The specified resource name does not match an RDS resource in this region."
+        )
+    return parts[5], parts[6].lower()

@@ -1,0 +1,161 @@
+"""The resources of the management plane as frozen values: cluster, instance, cluster snapshot, tag, job.
+
+A change makes a new value with ``dataclasses.replace``; where it is kept is the store's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+from stilldb.domain.volumes import VolumeKey
+
+
+class ClusterStatus(enum.StrEnum):
+    """Statuses a cluster can show. All but ``failed`` are Amazon DocumentDB's words (Developer Guide, cluster status)."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    STARTING = "starting"
+    DELETING = "deleting"
+    MIGRATION_FAILED = "migration-failed"  # a restore that gave up
+    FAILED = "failed"  # a create that gave up
+
+
+class InstanceStatus(enum.StrEnum):
+    """Statuses an instance can show (Developer Guide, instance status)."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    STARTING = "starting"
+    DELETING = "deleting"
+    FAILED = "failed"
+
+
+class SnapshotStatus(enum.StrEnum):
+    """Statuses a cluster snapshot can show."""
+
+    CREATING = "creating"
+    AVAILABLE = "available"
+    DELETING = "deleting"
+    FAILED = "failed"
+
+
+class JobState(enum.StrEnum):
+    """Where a durable job stands. A finished job's row is removed; a failed one stays with its reason."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A DB cluster: its settings and what it is meant to be. The data is its volume."""
+
+    identifier: str
+    resource_id: str
+    incarnation: int
+    status: ClusterStatus
+    status_reason: str = ""
+    engine_version: str
+    port: int
+    master_username: str
+    master_version: int
+    master_verifiers: tuple[Mapping[str, Any], ...]  # SCRAM verifiers; empty: the users come with the data
+    availability_zones: tuple[str, ...]
+    backup_retention_period: int
+    preferred_backup_window: str
+    preferred_maintenance_window: str
+    parameter_group: str
+    subnet_group: str
+    security_groups: tuple[str, ...]
+    deletion_protection: bool
+    storage_type: str | None
+    copy_tags_to_snapshot: bool
+    address: str  # of the cluster endpoint
+    reader_address: str
+    created_at: datetime.datetime
+    percent_progress: int | None = None  # while a restore runs
+    source_snapshot_id: str | None = None
+    source_volume: str | None = None  # prefix of the volume the source snapshot lies in
+
+    @property
+    def volume(self) -> VolumeKey:
+        """The key of the cluster's volume."""
+        return VolumeKey(self.resource_id, self.incarnation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A DB instance: one PostgreSQL server and the gateway in front of it."""
+
+    identifier: str
+    resource_id: str
+    cluster_resource_id: str
+    status: InstanceStatus
+    status_reason: str = ""
+    instance_class: str
+    address: str
+    availability_zone: str
+    preferred_maintenance_window: str
+    promotion_tier: int
+    auto_minor_version_upgrade: bool
+    copy_tags_to_snapshot: bool
+    ca_certificate: str
+    writer: bool
+    created_at: datetime.datetime | None = None  # when it first answered
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A cluster snapshot. ``snapshot_id`` names it in the volume's archive, whatever its identifier."""
+
+    identifier: str
+    snapshot_id: str
+    cluster_identifier: str
+    cluster_resource_id: str
+    incarnation: int
+    status: SnapshotStatus
+    status_reason: str = ""
+    snapshot_type: str
+    percent_progress: int
+    created_at: datetime.datetime  # the moment it shows, SnapshotCreateTime
+    cluster_created_at: datetime.datetime
+    engine_version: str
+    master_username: str
+    availability_zones: tuple[str, ...]
+    storage_type: str | None
+    settings: Mapping[str, Any]  # what a restore takes from the snapshot
+
+    @property
+    def volume(self) -> VolumeKey:
+        """The key of the volume it was taken of."""
+        return VolumeKey(self.cluster_resource_id, self.incarnation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """A tag on the resource with this ARN."""
+
+    arn: str
+    key: str
+    value: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Durable work on one resource: written with the intent in one transaction, resumed after a restart."""
+
+    job_id: str
+    kind: str
+    resource: str  # resource id of what it works on
+    payload: Mapping[str, Any]
+    results: Mapping[str, Any]  # of the steps that are not to be done twice
+    state: JobState
+    attempts: int
+    error: str
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
