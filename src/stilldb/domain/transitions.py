@@ -6,52 +6,42 @@ Nothing else changes a status. A move that is not listed is an UndeclaredTransit
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from stilldb.domain.resources import ClusterStatus, InstanceStatus, SnapshotStatus
 
-Status = ClusterStatus | InstanceStatus | SnapshotStatus
-
 GONE: Final = "gone"  # the row is removed
 
-CLUSTER: Final[dict[tuple[ClusterStatus, str], ClusterStatus | str]] = {
-    (ClusterStatus.CREATING, "created"): ClusterStatus.AVAILABLE,
-    (ClusterStatus.CREATING, "create-failed"): ClusterStatus.FAILED,
-    (ClusterStatus.CREATING, "restored"): ClusterStatus.AVAILABLE,
-    (ClusterStatus.CREATING, "restore-failed"): ClusterStatus.MIGRATION_FAILED,
-    (ClusterStatus.AVAILABLE, "lost"): ClusterStatus.STARTING,
-    (ClusterStatus.STARTING, "answered"): ClusterStatus.AVAILABLE,
-    (ClusterStatus.AVAILABLE, "delete"): ClusterStatus.DELETING,
-    (ClusterStatus.FAILED, "delete"): ClusterStatus.DELETING,
-    (ClusterStatus.MIGRATION_FAILED, "delete"): ClusterStatus.DELETING,
-    (ClusterStatus.DELETING, "final-snapshot-failed"): ClusterStatus.AVAILABLE,
-    (ClusterStatus.DELETING, "deleted"): GONE,
+TABLE: Final[dict[tuple[str, str, str], str]] = {
+    ("cluster", "creating", "created"): "available",
+    ("cluster", "creating", "restored"): "available",
+    ("cluster", "creating", "create-failed"): "failed",
+    ("cluster", "creating", "restore-failed"): "migration-failed",
+    ("cluster", "available", "lost"): "starting",
+    ("cluster", "starting", "answered"): "available",
+    ("cluster", "available", "delete"): "deleting",
+    ("cluster", "failed", "delete"): "deleting",
+    ("cluster", "migration-failed", "delete"): "deleting",
+    ("cluster", "deleting", "final-snapshot-failed"): "available",
+    ("cluster", "deleting", "deleted"): GONE,
+    ("instance", "creating", "answered"): "available",
+    ("instance", "creating", "create-failed"): "failed",
+    ("instance", "available", "lost"): "starting",
+    ("instance", "starting", "answered"): "available",
+    ("instance", "available", "delete"): "deleting",
+    ("instance", "starting", "delete"): "deleting",
+    ("instance", "failed", "delete"): "deleting",
+    ("instance", "deleting", "deleted"): GONE,
+    ("snapshot", "creating", "published"): "available",
+    ("snapshot", "creating", "create-failed"): "failed",
+    ("snapshot", "available", "delete"): "deleting",
+    ("snapshot", "failed", "delete"): "deleting",
+    ("snapshot", "deleting", "deleted"): GONE,
 }
 
-INSTANCE: Final[dict[tuple[InstanceStatus, str], InstanceStatus | str]] = {
-    (InstanceStatus.CREATING, "answered"): InstanceStatus.AVAILABLE,
-    (InstanceStatus.CREATING, "create-failed"): InstanceStatus.FAILED,
-    (InstanceStatus.AVAILABLE, "lost"): InstanceStatus.STARTING,
-    (InstanceStatus.STARTING, "answered"): InstanceStatus.AVAILABLE,
-    (InstanceStatus.AVAILABLE, "delete"): InstanceStatus.DELETING,
-    (InstanceStatus.STARTING, "delete"): InstanceStatus.DELETING,
-    (InstanceStatus.FAILED, "delete"): InstanceStatus.DELETING,
-    (InstanceStatus.DELETING, "deleted"): GONE,
-}
+_KINDS: Final = {ClusterStatus: "cluster", InstanceStatus: "instance", SnapshotStatus: "snapshot"}
 
-SNAPSHOT: Final[dict[tuple[SnapshotStatus, str], SnapshotStatus | str]] = {
-    (SnapshotStatus.CREATING, "published"): SnapshotStatus.AVAILABLE,
-    (SnapshotStatus.CREATING, "create-failed"): SnapshotStatus.FAILED,
-    (SnapshotStatus.AVAILABLE, "delete"): SnapshotStatus.DELETING,
-    (SnapshotStatus.FAILED, "delete"): SnapshotStatus.DELETING,
-    (SnapshotStatus.DELETING, "deleted"): GONE,
-}
-
-TABLES: Final[dict[str, dict[tuple[Status, str], Status | str]]] = {
-    "cluster": dict(CLUSTER),
-    "instance": dict(INSTANCE),
-    "snapshot": dict(SNAPSHOT),
-}
+Status = TypeVar("Status", ClusterStatus, InstanceStatus, SnapshotStatus)
 
 
 class UndeclaredTransition(Exception):
@@ -61,56 +51,37 @@ class UndeclaredTransition(Exception):
         super().__init__(f"a {kind} in status {status} has no transition for {event!r}")
 
 
-def _kind(status: Status) -> str:
-    return {ClusterStatus: "cluster", InstanceStatus: "instance", SnapshotStatus: "snapshot"}[type(status)]
+def _kind(status: ClusterStatus | InstanceStatus | SnapshotStatus) -> str:
+    return _KINDS[type(status)]
 
 
-def allows(status: Status, event: str) -> bool:
+def allows(status: ClusterStatus | InstanceStatus | SnapshotStatus, event: str) -> bool:
     """Whether the table lists ``event`` for ``status``."""
-    return (status, event) in TABLES[_kind(status)]
+    return (_kind(status), status.value, event) in TABLE
 
 
-def cluster_after(status: ClusterStatus, event: str) -> ClusterStatus:
-    """The cluster status after ``event``; raises UndeclaredTransition, also for moves to GONE (remove the row)."""
-    target = CLUSTER.get((status, event))
-    if not isinstance(target, ClusterStatus):
-        raise UndeclaredTransition("cluster", status, event)
-    return target
+def after(status: Status, event: str) -> Status:
+    """The status after ``event``; raises UndeclaredTransition, also for moves to GONE (see ``require_gone``)."""
+    target = TABLE.get((_kind(status), status.value, event), GONE)
+    if target == GONE:
+        raise UndeclaredTransition(_kind(status), status, event)
+    return type(status)(target)
 
 
-def instance_after(status: InstanceStatus, event: str) -> InstanceStatus:
-    """The instance status after ``event``; raises UndeclaredTransition."""
-    target = INSTANCE.get((status, event))
-    if not isinstance(target, InstanceStatus):
-        raise UndeclaredTransition("instance", status, event)
-    return target
-
-
-def snapshot_after(status: SnapshotStatus, event: str) -> SnapshotStatus:
-    """The snapshot status after ``event``; raises UndeclaredTransition."""
-    target = SNAPSHOT.get((status, event))
-    if not isinstance(target, SnapshotStatus):
-        raise UndeclaredTransition("snapshot", status, event)
-    return target
-
-
-def require_gone(status: Status, event: str) -> None:
-    """Check that ``event`` ends the resource; raises UndeclaredTransition."""
-    if TABLES[_kind(status)].get((status, event)) != GONE:
+def require_gone(status: ClusterStatus | InstanceStatus | SnapshotStatus, event: str) -> None:
+    """Check that ``event`` ends the resource, whose row may then go; raises UndeclaredTransition."""
+    if TABLE.get((_kind(status), status.value, event)) != GONE:
         raise UndeclaredTransition(_kind(status), status, event)
 
 
 def diagram() -> str:
-    """A Mermaid state diagram of the table, one block a kind of resource."""
+    """Mermaid state diagrams of the table, one a kind of resource."""
     blocks = []
-    for kind, table in TABLES.items():
-        lines = ["```mermaid", "stateDiagram-v2", f"  %% {kind}", f"  [*] --> {_node('creating')}"]
-        for (status, event), target in table.items():
-            end = "[*]" if target == GONE else _node(str(target))
-            lines.append(f"  {_node(str(status))} --> {end}: {event}")
+    for kind in _KINDS.values():
+        lines = ["```mermaid", "stateDiagram-v2", "  [*] --> creating"]
+        for (of, status, event), target in TABLE.items():
+            if of == kind:
+                end = "[*]" if target == GONE else target.replace("-", "_")
+                lines.append(f"  {status.replace('-', '_')} --> {end}: {event}")
         blocks.append("\n".join([f"### {kind}", "", *lines, "```"]))
     return "\n\n".join(blocks) + "\n"
-
-
-def _node(status: str) -> str:
-    return status.replace("-", "_")
