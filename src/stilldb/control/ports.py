@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
 from stilldb.domain.volumes import (
     GatewayState,
     PostgresAddress,
@@ -14,6 +15,45 @@ from stilldb.domain.volumes import (
     VolumeState,
 )
 from stilldb.endpoint import GatewayEndpoint
+
+Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting)
+Result = TypeVar("Result")
+
+
+class Transaction(Protocol):
+    """One atomic piece of work on the control plane's state; rows come ordered by their key (domain.resources.KEYS)."""
+
+    def get(self, kind: type[Kind], *key: str) -> Kind | None:
+        """The row with this key."""
+
+    def find(
+        self,
+        kind: type[Kind],
+        *,
+        after: tuple[str, ...] | None = None,
+        limit: int | None = None,
+        **equals: object,
+    ) -> list[Kind]:
+        """Rows whose fields equal the given values (or are among them, for a collection), after a key, at most limit."""
+
+    def count(self, kind: type[Kind], **equals: object) -> int:
+        """How many rows ``find`` would give."""
+
+    def add(self, row: Row) -> None:
+        """A new row; raises AlreadyExists."""
+
+    def save(self, row: Row) -> None:
+        """New values for the row with this key; raises Vanished."""
+
+    def remove(self, row: Row) -> None:
+        """The row goes; raises Vanished."""
+
+
+class Store(Protocol):
+    """The control plane's own state. Durable when ``run`` returns; nothing is kept when ``work`` raises."""
+
+    async def run(self, work: Callable[[Transaction], Result]) -> Result:
+        """Run ``work`` in one serial transaction."""
 
 
 class Volumes(Protocol):

@@ -159,3 +159,32 @@ class Job:
     error: str
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """A fact about the deployment that must not change under it, such as its region."""
+
+    name: str
+    value: str
+
+
+class AlreadyExists(Exception):
+    """A row with this key, or another value that must be unique, is there."""
+
+
+class Vanished(Exception):
+    """The row to save or remove is not there."""
+
+
+Row = Cluster | Instance | Snapshot | Tag | Job | Setting
+
+KEYS: Mapping[type, tuple[str, ...]] = {
+    Cluster: ("identifier",),
+    Instance: ("identifier",),
+    Snapshot: ("identifier",),
+    Tag: ("arn", "key"),
+    Job: ("job_id",),
+    Setting: ("name",),
+}
+"""The fields that name a row, in their order; rows are listed in that order."""
