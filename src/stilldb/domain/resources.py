@@ -44,13 +44,6 @@ class SnapshotStatus(enum.StrEnum):
     FAILED = "failed"
 
 
-class JobState(enum.StrEnum):
-    """Where a durable job stands. A finished job's row is removed; a failed one stays with its reason."""
-
-    PENDING = "pending"
-    FAILED = "failed"
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """A DB cluster: its settings and what it is meant to be. The data is its volume."""
@@ -147,14 +140,16 @@ class Tag:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Durable work on one resource: written with the intent in one transaction, resumed after a restart."""
+    """Durable work on one resource: written with the intent in one transaction, resumed after a restart.
+
+    Its row goes in the transaction that makes the outcome visible.
+    """
 
     job_id: str
     kind: str
     resource: str  # resource id of what it works on
     payload: Mapping[str, Any]
     results: Mapping[str, Any]  # of the steps that are not to be done twice
-    state: JobState
     attempts: int
     error: str
     created_at: datetime.datetime

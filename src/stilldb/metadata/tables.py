@@ -27,7 +27,6 @@ from stilldb.domain.resources import (
     Instance,
     InstanceStatus,
     Job,
-    JobState,
     Setting,
     Snapshot,
     SnapshotStatus,
@@ -214,12 +213,10 @@ jobs = Table(
     _required("resource", String(64)),
     _required("payload", JSON),
     _required("results", JSON),
-    _required("state", Word(JobState)),
     _required("attempts", Integer),
     _required("error", String),
     _required("created_at", UTCTime),
     _required("updated_at", UTCTime),
-    _one_of("state", JobState),
 )
 
 settings = Table(
