@@ -1,8 +1,8 @@
-"""What the control plane needs from the outside: volumes, gateways, addresses. Each has an in-memory twin in the tests."""
+"""What the control plane needs from the outside: store, volumes, gateways, host. Each has an in-memory twin in the tests."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
 from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
@@ -114,3 +114,18 @@ class Gateways(Protocol):
 
     async def observe(self, instance_id: str) -> GatewayState:
         """Ask the process itself."""
+
+
+class Host(Protocol):
+    """What the machine gives an instance: addresses, certificates, paths, an unprivileged user."""
+
+    run_as: tuple[int, int] | None  # uid and gid that servers drop to, when the control plane is root
+
+    def free_address(self, port: int, taken: Collection[str]) -> str:
+        """A loopback address, none of ``taken``, on which ``port`` is free; raises VolumeError when there is none."""
+
+    def certificate(self, instance_id: str, addresses: Sequence[str]) -> tuple[str, str]:
+        """Paths of the certificate (chain) and the key of an instance that answers on these addresses."""
+
+    def health_socket(self, instance_id: str) -> str:
+        """Path of the unix socket on which the instance's gateway tells how it is."""

@@ -1,0 +1,278 @@
+"""Cluster snapshots: create, describe, delete, and the jobs that make them real."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from stilldb.control import tags
+from stilldb.control.context import Control
+from stilldb.control.jobs import JobRun, NoLongerPossible, submit
+from stilldb.control.ports import Transaction
+from stilldb.control.views import Page
+from stilldb.domain import transitions
+from stilldb.domain.faults import (
+    DBClusterNotFoundFault,
+    DBClusterSnapshotAlreadyExistsFault,
+    DBClusterSnapshotNotFoundFault,
+    InvalidDBClusterSnapshotStateFault,
+    InvalidDBClusterStateFault,
+    SnapshotQuotaExceeded,
+)
+from stilldb.domain.resources import (
+    AlreadyExists,
+    Cluster,
+    ClusterStatus,
+    Job,
+    Snapshot,
+    SnapshotStatus,
+)
+from stilldb.domain.volumes import RestorePoint, SnapshotIntent, VolumeKey
+
+MANUAL = "manual"
+
+
+def not_found(identifier: str) -> DBClusterSnapshotNotFoundFault:
+    """The fault for a snapshot that is not there."""
+    return DBClusterSnapshotNotFoundFault(f"DBClusterSnapshot not found: {identifier}")
+
+
+def not_available(identifier: str) -> InvalidDBClusterStateFault:
+    """The fault for a cluster whose status forbids a snapshot."""
+    return InvalidDBClusterStateFault(
+        f"Can't create a snapshot because the database cluster {identifier} isn't currently in the available state."
+    )
+
+
+def already_exists(identifier: str) -> DBClusterSnapshotAlreadyExistsFault:
+    """The fault for a snapshot name that is taken."""
+    return DBClusterSnapshotAlreadyExistsFault(
+        f"Cannot create the cluster snapshot because one with the identifier {identifier} already exists."
+    )
+
+
+async def create(
+    control: Control, *, identifier: str, cluster_identifier: str, given_tags: Mapping[str, str]
+) -> Snapshot:
+    """CreateDBClusterSnapshot: the snapshot in status creating, and the job that takes it."""
+
+    def work(tx: Transaction) -> Snapshot:
+        cluster = tx.get(Cluster, cluster_identifier)
+        if cluster is None:
+            raise DBClusterNotFoundFault(f"DBCluster {cluster_identifier} not found.")
+        refuse_if_taken_or_over_quota(tx, control, identifier, cluster)
+        return begin(tx, control, identifier, cluster, given_tags)
+
+    snapshot = await control.store.run(work)
+    control.wake()
+    return snapshot
+
+
+def refuse_if_taken_or_over_quota(
+    tx: Transaction, control: Control, identifier: str, cluster: Cluster
+) -> None:
+    """The checks of a manual snapshot that come before anything is changed."""
+    if tx.get(Snapshot, identifier) is not None:
+        raise already_exists(identifier)
+    if cluster.status is not ClusterStatus.AVAILABLE:
+        raise not_available(cluster.identifier)
+    most = control.quotas.manual_snapshots
+    if tx.count(Snapshot, snapshot_type=MANUAL) >= most:
+        raise SnapshotQuotaExceeded(f"Cannot create more than {most} manual snapshots")
+
+
+def begin(
+    tx: Transaction, control: Control, identifier: str, cluster: Cluster, given_tags: Mapping[str, str]
+) -> Snapshot:
+    """Write the snapshot in status creating with its tags and its job."""
+    snapshot = Snapshot(
+        identifier=identifier,
+        snapshot_id=uuid.uuid4().hex,
+        cluster_identifier=cluster.identifier,
+        cluster_resource_id=cluster.resource_id,
+        incarnation=cluster.incarnation,
+        status=SnapshotStatus.CREATING,
+        snapshot_type=MANUAL,
+        percent_progress=0,
+        created_at=control.now(),
+        cluster_created_at=cluster.created_at,
+        engine_version=cluster.engine_version,
+        master_username=cluster.master_username,
+        availability_zones=control.deployment.availability_zones,
+        storage_type=cluster.storage_type,
+        settings=settings_of(cluster),
+    )
+    try:
+        tx.add(snapshot)
+    except AlreadyExists as error:  # the database's own word, should two writers ever meet
+        raise already_exists(identifier) from error
+    if not given_tags and cluster.copy_tags_to_snapshot:
+        given_tags = tags.read(tx, control.deployment.arn("cluster", cluster.identifier))
+    tags.put(tx, arn(control, snapshot), given_tags)
+    submit(tx, control, "create-snapshot", snapshot.snapshot_id, identifier=identifier)
+    return snapshot
+
+
+def settings_of(cluster: Cluster) -> dict[str, Any]:
+    """What a restore takes from a snapshot of this cluster (Developer Guide, restoring from a snapshot)."""
+    return {
+        "port": cluster.port,
+        "engine_version": cluster.engine_version,
+        "master_username": cluster.master_username,
+        "backup_retention_period": cluster.backup_retention_period,
+        "preferred_backup_window": cluster.preferred_backup_window,
+        "preferred_maintenance_window": cluster.preferred_maintenance_window,
+        "availability_zones": list(cluster.availability_zones),
+    }
+
+
+def arn(control: Control, snapshot: Snapshot) -> str:
+    """The snapshot's ARN."""
+    return control.deployment.arn("cluster-snapshot", snapshot.identifier)
+
+
+async def describe(control: Control, identifier: str | None, page: Page) -> list[Snapshot]:
+    """DescribeDBClusterSnapshots: the named one (a fault when there is none) or a page; filters apply to both."""
+
+    def work(tx: Transaction) -> list[Snapshot]:
+        if identifier is None:
+            return tx.find(Snapshot, **page.arguments())
+        if tx.get(Snapshot, identifier) is None:
+            raise not_found(identifier)
+        return [row for row in tx.find(Snapshot, **page.equals) if row.identifier == identifier]
+
+    return await control.store.run(work)
+
+
+async def delete(control: Control, identifier: str) -> Snapshot:
+    """DeleteDBClusterSnapshot: answers the snapshot as it was; it goes, with what only it needed, in a job."""
+
+    def work(tx: Transaction) -> Snapshot:
+        snapshot = tx.get(Snapshot, identifier)
+        if snapshot is None:
+            raise not_found(identifier)
+        if snapshot.snapshot_type != MANUAL:
+            raise InvalidDBClusterSnapshotStateFault("Only manual snapshots may be deleted.")
+        if not transitions.allows(snapshot.status, "delete"):
+            raise InvalidDBClusterSnapshotStateFault(
+                f"The cluster snapshot {identifier} is in status {snapshot.status}; it can be deleted once it is available."
+            )
+        tx.save(dataclasses.replace(snapshot, status=transitions.after(snapshot.status, "delete")))
+        submit(tx, control, "delete-snapshot", snapshot.snapshot_id, identifier=identifier)
+        return snapshot
+
+    snapshot = await control.store.run(work)
+    control.wake()
+    return snapshot
+
+
+async def run_create(run: JobRun) -> None:
+    """Take the snapshot: hold the volume, mark, draft, verify, publish; then it is available."""
+    volumes = run.control.volumes
+    snapshot = await run.control.store.run(lambda tx: _fenced(tx, run.job))
+    async with held(run.control, snapshot.volume, f"snapshot:{snapshot.snapshot_id}"):
+        intent = _intent(snapshot, await run.once("mark", lambda: _mark(run, snapshot)))
+        await volumes.draft(intent)
+        await run.reached("draft")
+        await volumes.verify(intent)
+        await run.reached("verify")
+        await volumes.publish(intent)
+        await run.reached("publish")
+    await run.finish(lambda tx: _published(tx, run.job, intent.point.taken_at))
+
+
+def _fenced(tx: Transaction, job: Job) -> Snapshot:
+    """The snapshot, if the incarnation that it was asked of is still the cluster's."""
+    snapshot = tx.get(Snapshot, job.payload["identifier"])
+    if snapshot is None or snapshot.snapshot_id != job.resource:
+        raise NoLongerPossible("the snapshot is no longer wanted")
+    clusters = tx.find(Cluster, resource_id=snapshot.cluster_resource_id)
+    if not clusters or clusters[0].incarnation != snapshot.incarnation:
+        raise NoLongerPossible(
+            f"the cluster {snapshot.cluster_identifier} is no longer the one it was asked of"
+        )
+    return snapshot
+
+
+async def _mark(run: JobRun, snapshot: Snapshot) -> dict[str, Any]:
+    # A name of its own for each attempt: of two restore points with one name, recovery would stop at the first.
+    name = f"{snapshot.snapshot_id}-{uuid.uuid4().hex[:8]}"
+    point = await run.control.volumes.mark(snapshot.volume, name)
+    return {**dataclasses.asdict(point), "taken_at": point.taken_at.isoformat()}
+
+
+def _intent(snapshot: Snapshot, mark: Mapping[str, Any]) -> SnapshotIntent:
+    taken_at = datetime.datetime.fromisoformat(mark["taken_at"])
+    point = RestorePoint(**{**mark, "taken_at": taken_at})
+    return SnapshotIntent(
+        snapshot_id=snapshot.snapshot_id,
+        volume=snapshot.volume,
+        point=point,
+        attributes={
+            "identifier": snapshot.identifier,
+            "cluster_identifier": snapshot.cluster_identifier,
+            **snapshot.settings,
+        },
+    )
+
+
+def _published(tx: Transaction, job: Job, taken_at: datetime.datetime) -> None:
+    snapshot = tx.get(Snapshot, job.payload["identifier"])
+    assert snapshot is not None, "a snapshot in status creating can't be deleted"
+    tx.save(
+        dataclasses.replace(
+            snapshot,
+            status=transitions.after(snapshot.status, "published"),
+            status_reason="",
+            percent_progress=100,
+            created_at=taken_at,
+        )
+    )
+
+
+def give_up_create(tx: Transaction, job: Job, reason: str) -> None:
+    """The snapshot shows failed, with the reason."""
+    snapshot = tx.get(Snapshot, job.payload["identifier"])
+    if snapshot is not None and snapshot.snapshot_id == job.resource:
+        status = transitions.after(snapshot.status, "create-failed")
+        tx.save(dataclasses.replace(snapshot, status=status, status_reason=reason))
+
+
+async def run_delete(run: JobRun) -> None:
+    """Wait for restores that read it, free what only it needed, then it is gone."""
+    await run.wait_for(
+        lambda tx: not tx.count(Cluster, source_snapshot_id=run.job.resource, status="creating")
+    )
+    snapshot = await run.control.store.run(lambda tx: tx.get(Snapshot, run.job.payload["identifier"]))
+    if snapshot is None:
+        raise NoLongerPossible("the snapshot is gone already")
+    await run.control.volumes.forget(snapshot.volume, snapshot.snapshot_id)
+    await run.reached("forget")
+
+    def gone(tx: Transaction) -> None:
+        transitions.require_gone(snapshot.status, "deleted")
+        tags.drop_all(tx, arn(run.control, snapshot))
+        tx.remove(snapshot)
+
+    await run.finish(gone)
+
+
+def give_up_delete(tx: Transaction, job: Job, reason: str) -> None:
+    """The snapshot stays in status deleting, with the reason; the next start of the server tries again."""
+    snapshot = tx.get(Snapshot, job.payload["identifier"])
+    if snapshot is not None:
+        tx.save(dataclasses.replace(snapshot, status_reason=reason))
+
+
+@contextlib.asynccontextmanager
+async def held(control: Control, volume: VolumeKey, holder: str) -> AsyncIterator[None]:
+    """Keep the volume's PostgreSQL up for a while, started for this alone if no instance runs."""
+    await control.volumes.hold(volume, holder)
+    try:
+        yield
+    finally:
+        await control.volumes.release(volume, holder)
