@@ -144,11 +144,11 @@ def test_windows_are_lower_case_and_overlap_across_midnight_and_week_end() -> No
 
 def test_engine_rules() -> None:
     assert engine.engine_version("5.0") == "5.0.0"
-    with pytest.raises(InvalidParameterValue, match="Cannot find version 6.0 for docdb"):
+    with pytest.raises(InvalidParameterValue, match=r"Cannot find version 6\.0 for docdb"):
         engine.engine_version("6.0")
     with pytest.raises(InvalidParameterValue, match="Invalid DB engine"):
         engine.engine("aurora")
-    with pytest.raises(InvalidParameterCombination, match="DBInstanceClass=db.r5.large"):
+    with pytest.raises(InvalidParameterCombination, match=r"DBInstanceClass=db\.r5\.large"):
         engine.instance_class("db.r5.large", "8.0.0")
     with pytest.raises(InvalidParameterCombination, match="DBInstanceClass=huge"):
         engine.instance_class("huge", "5.0.0")
