@@ -25,7 +25,8 @@ Evaluator = Callable[..., Any]
 Parser = Callable[[Any, "Context"], Evaluator]
 
 EMPTY: Final[Scope] = MappingProxyType({})
-MAX_DEPTH: Final = 200
+# Each level costs up to seven interpreter frames while compiling, and the interpreter allows 1,000.
+MAX_DEPTH: Final = 100
 
 
 def now_ms() -> DatetimeMS:
