@@ -204,7 +204,7 @@ VALUES: list[tuple[Any, Any]] = [
     ({"$dateDiff": {"startDate": NEW_YEAR, "endDate": LEAP_DAY, "unit": "week"}}, Int64(8)),
     ({"$dateDiff": {"startDate": LEAP_DAY, "endDate": NEW_YEAR, "unit": "year"}}, Int64(0)),
     ({"$dateTrunc": {"date": LEAP_DAY, "unit": "year"}}, NEW_YEAR),
-    ({"$dateTrunc": {"date": LEAP_DAY, "unit": "hour"}}, DatetimeMS(1_709_210_400_000)),
+    ({"$dateTrunc": {"date": LEAP_DAY, "unit": "hour"}}, DatetimeMS(1_709_211_600_000)),
     (
         {"$dateTrunc": {"date": LEAP_DAY, "unit": "week", "startOfWeek": "monday"}},
         DatetimeMS(1_708_905_600_000),

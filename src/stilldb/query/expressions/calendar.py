@@ -99,6 +99,8 @@ def _offset_text(moment: datetime.datetime) -> str:
     return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}{abs(minutes) % 60:02}"
 
 
+MONTHS: Final[list[str]] = [
+    "january",
 FORMATS: Final[dict[str, Callable[[datetime.datetime], str]]] = {
     "Y": lambda moment: f"{moment.year:04}",
     "m": lambda moment: f"{moment.month:02}",
@@ -119,8 +121,6 @@ FORMATS: Final[dict[str, Callable[[datetime.datetime], str]]] = {
     "B": lambda moment: MONTHS[moment.month - 1].title(),
     "%": lambda moment: "%",
 }
-MONTHS: Final = [
-    "january",
     "february",
     "march",
     "april",
