@@ -101,6 +101,18 @@ def _offset_text(moment: datetime.datetime) -> str:
 
 MONTHS: Final[list[str]] = [
     "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 FORMATS: Final[dict[str, Callable[[datetime.datetime], str]]] = {
     "Y": lambda moment: f"{moment.year:04}",
     "m": lambda moment: f"{moment.month:02}",
@@ -121,18 +133,6 @@ FORMATS: Final[dict[str, Callable[[datetime.datetime], str]]] = {
     "B": lambda moment: MONTHS[moment.month - 1].title(),
     "%": lambda moment: "%",
 }
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
 
 
 def format_date(moment: datetime.datetime, pattern: str) -> str:
