@@ -1,1 +1,6 @@
-"""One PostgreSQL server and its files: programs, start, stop, configuration, control connection."""
+"""One PostgreSQL server and its files: programs, templates, configuration, control file, start and stop."""
+
+from stilldb.postgres.programs import Programs
+from stilldb.postgres.server import Server
+
+__all__ = ["Programs", "Server"]

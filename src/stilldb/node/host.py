@@ -1,0 +1,30 @@
+"""What this machine gives an instance: ``control.ports.Host``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from stilldb.node.addresses import free_loopback_address
+from stilldb.node.tls import Authority
+from stilldb.volume.layout import Layout
+
+
+class LocalHost:
+    """Addresses, certificates and paths below one state directory."""
+
+    def __init__(self, layout: Layout, authority: Authority) -> None:
+        self._layout = layout
+        self._authority = authority
+        self.run_as = layout.owner
+
+    def free_address(self, port: int, taken: Collection[str]) -> str:
+        """A loopback address on which ``port`` is free."""
+        return free_loopback_address(port, taken)
+
+    def certificate(self, instance_id: str, addresses: Sequence[str]) -> tuple[str, str]:
+        """Paths of the certificate chain and the key of an instance."""
+        return self._authority.certificate(instance_id, addresses)
+
+    def health_socket(self, instance_id: str) -> str:
+        """Path of the unix socket on which the instance's gateway tells how it is."""
+        return str(self._layout.sockets(instance_id) / "health.sock")
