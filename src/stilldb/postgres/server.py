@@ -123,7 +123,7 @@ class Server:
         """Stop cleanly: sessions end, a checkpoint is written, the receivers get every byte."""
         await processes.terminate(self.process(), grace=STOP_WITHIN, first=signal.SIGINT)
 
-    async def connect(self, database: str = "postgres") -> asyncpg.Connection:
+    async def connect(self, database: str = config.DATABASE) -> asyncpg.Connection:
         """A control connection; raises VolumeError when the server can't be reached."""
         try:
             return await asyncpg.connect(

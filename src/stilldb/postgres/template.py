@@ -21,7 +21,7 @@ async def ensure(directory: pathlib.Path, sockets: pathlib.Path, programs: Progr
         draft = directory / f"{target.name}.draft"
         files.remove_tree(draft)
         await _initdb(draft, programs)
-        await _add_database(draft, sockets, programs)
+        await _one_database(draft, sockets, programs)
         files.flush_filesystem(draft)
         draft.rename(target)
         files.flush_directory(directory)
@@ -47,16 +47,24 @@ async def _initdb(data: pathlib.Path, programs: Programs) -> None:
         raise VolumeError(f"initdb failed: {output.strip()}")
 
 
-async def _add_database(data: pathlib.Path, sockets: pathlib.Path, programs: Programs) -> None:
+async def _one_database(data: pathlib.Path, sockets: pathlib.Path, programs: Programs) -> None:
+    """Keep a single database: each of the usual three is 300 files that every volume, backup and restore would copy."""
     server = Server(data=data, sockets=sockets, log=data.with_suffix(".log"), programs=programs)
     server.configure()
     await server.start()
     try:
-        connection = await server.connect()
-        try:
-            await connection.execute(f"CREATE DATABASE {config.DATABASE}")
-        finally:
-            await connection.close()
+        await _execute(server, "template1", f"ALTER DATABASE postgres RENAME TO {config.DATABASE}")
+        for name in ("template0", "template1"):
+            await _execute(server, config.DATABASE, f"ALTER DATABASE {name} IS_TEMPLATE false")
+            await _execute(server, config.DATABASE, f"DROP DATABASE {name}")
     finally:
         await server.stop()
     os.unlink(server.log)
+
+
+async def _execute(server: Server, database: str, statement: str) -> None:
+    connection = await server.connect(database)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

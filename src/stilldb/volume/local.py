@@ -12,6 +12,7 @@ import dataclasses
 import json
 import logging
 import os
+import pathlib
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -106,6 +107,16 @@ class LocalVolumes:
 
     # -- making and ending
 
+    async def prepare(self) -> None:
+        """Make the template ahead of the first volume: it takes a second or two."""
+        await self._template()
+
+    async def _template(self) -> pathlib.Path:
+        async with self._template_lock:
+            return await template.ensure(
+                self._layout.templates, self._layout.sockets("template"), self._programs
+            )
+
     async def create(self, key: VolumeKey) -> None:
         """Make the volume from the template, its archive, and its first base backup; PostgreSQL stopped afterwards."""
         volume = self._of(key)
@@ -125,10 +136,7 @@ class LocalVolumes:
                 await self._stop(volume)
 
     async def _copy_template(self, volume: _Volume) -> None:
-        async with self._template_lock:
-            source = await template.ensure(
-                self._layout.templates, self._layout.sockets("template"), self._programs
-            )
+        source = await self._template()
         paths = volume.paths
         for leftover in (paths.draft, paths.data, volume.archive.paths.root):
             await asyncio.to_thread(files.remove_tree, leftover)
