@@ -114,7 +114,7 @@ def client_environment(state: pathlib.Path) -> dict[str, str]:
     except FileNotFoundError:
         start = f"stilldb serve --state-dir {shlex.quote(str(state))}"
         raise CannotServe(f"nothing serves {state}. Start it: {start}") from None
-    except (ValueError, PermissionError) as error:
+    except (keys.DamagedKeys, PermissionError, json.JSONDecodeError) as error:
         raise CannotServe(str(error)) from error
     return {
         "AWS_ENDPOINT_URL": serving["endpoint"],
@@ -128,7 +128,7 @@ async def serve(options: ServeOptions) -> None:
     """Serve until SIGINT or SIGTERM, then stop every cluster cleanly; raises CannotServe."""
     try:
         await _serve(options)
-    except (VolumeError, PermissionError, ValueError) as error:
+    except (VolumeError, PermissionError, keys.DamagedKeys) as error:
         raise CannotServe(str(error)) from error
 
 

@@ -13,6 +13,10 @@ from stilldb.util import files
 _ALPHABET = string.ascii_uppercase + "234567"
 
 
+class DamagedKeys(Exception):
+    """The file of access keys can't be read; the message says what to do."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessKey:
     """A long-lived key pair of the account."""
@@ -22,7 +26,7 @@ class AccessKey:
 
 
 def load_or_create(path: pathlib.Path) -> dict[str, str]:
-    """Access key id to secret; the first use makes one pair. Raises ValueError when the file is damaged."""
+    """Access key id to secret; the first use makes one pair. Raises DamagedKeys."""
     if not path.exists():
         identifier = "AKIA" + "".join(secrets.choice(_ALPHABET) for _ in range(16))
         pair = AccessKey(identifier, secrets.token_urlsafe(30))
@@ -31,7 +35,7 @@ def load_or_create(path: pathlib.Path) -> dict[str, str]:
 
 
 def load(path: pathlib.Path) -> list[AccessKey]:
-    """Every key pair; raises FileNotFoundError, and ValueError when the file is damaged."""
+    """Every key pair; raises FileNotFoundError and DamagedKeys."""
     try:
         return [AccessKey(**entry) for entry in json.loads(path.read_text())]
     except (ValueError, TypeError) as error:

@@ -27,7 +27,8 @@ def configure(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("asyncio").setLevel("WARNING")
+    for chatty in ("asyncio", "alembic", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel("WARNING")
 
 
 def event(message: str, **fields: Any) -> str:

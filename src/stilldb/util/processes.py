@@ -139,9 +139,9 @@ async def run(
 ) -> tuple[int, str]:
     """Run a program to its end: exit code, and what it printed. Cancelled, it is killed first."""
     uid, gid = run_as or (None, None)
-    child = await asyncio.create_subprocess_exec(
-        *(["nice", "-n", str(nice)] if nice else []),
-        *command,
+    # A plain Popen: event loops differ in what they can do about users.
+    child = subprocess.Popen(
+        ["nice", "-n", str(nice), *command] if nice else list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -150,12 +150,11 @@ async def run(
         extra_groups=[] if run_as else None,
         cwd="/",
     )
+    talking = asyncio.get_running_loop().run_in_executor(None, child.communicate)
     try:
-        output, _ = await child.communicate()
+        output, _ = await asyncio.shield(talking)
     except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+        child.kill()
+        await talking
         raise
-    assert child.returncode is not None
     return child.returncode, output.decode(errors="replace")
