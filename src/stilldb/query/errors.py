@@ -21,6 +21,7 @@ CODES: dict[str, int] = {
     "OutOfDiskSpace": 14031,
     "QueryExceededMemoryLimitNoDiskUseAllowed": 292,
     "InvalidPipelineOperator": 168,
+    "CannotIndexParallelArrays": 171,
     "NotImplemented": 238,
     "ProtocolError": 17,
     "AuthenticationFailed": 18,

@@ -38,6 +38,22 @@ class Missing(enum.Enum):
 MISSING: Final = Missing.MISSING
 
 
+class Undefined(enum.Enum):
+    """The type of UNDEFINED, so that type checkers can tell it apart."""
+
+    UNDEFINED = "undefined"
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __repr__(self) -> str:
+        return "UNDEFINED"
+
+
+UNDEFINED: Final = Undefined.UNDEFINED
+"""What sorts and indexes see of an empty array: below null. No document holds it."""
+
+
 def decode(raw: bytes) -> Document:
     """The document in ``raw`` BSON; raises bson.errors.InvalidBSON."""
     return bson.decode(raw, CODEC)
