@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import ipaddress
 import json
 import os
 import pathlib
@@ -44,7 +45,6 @@ from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
 
 ACCOUNT = "123456789012"
-LOOPBACK = ("127.", "::1", "localhost")
 
 
 class CannotServe(Exception):
@@ -62,6 +62,11 @@ class ServeOptions:
     pg_bin: pathlib.Path | None = None
     region: str = "us-east-1"
     manual_snapshot_quota: int = Quotas().manual_snapshots
+
+
+def _resolved(state: pathlib.Path) -> pathlib.Path:
+    """The real path: servers are recognised by the directory they stand in, as the kernel names it."""
+    return state.expanduser().resolve()
 
 
 def keys_file(state: pathlib.Path) -> pathlib.Path:
@@ -87,9 +92,16 @@ def _locked(state: pathlib.Path) -> Any:
         yield
 
 
+def _is_loopback(host: str) -> bool:
+    """By the address itself: a name that merely begins like one may lead anywhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _bind(options: ServeOptions) -> socket.socket:
-    loopback = options.host.startswith(LOOPBACK)
-    if options.auth == "any" and not loopback:
+    if options.auth == "any" and not _is_loopback(options.host):
         raise CannotServe(
             f"--auth any lets everybody in, so it is for loopback only; {options.host} is not loopback"
         )
@@ -106,9 +118,22 @@ def _bind(options: ServeOptions) -> socket.socket:
     return listener
 
 
-def client_environment(state: pathlib.Path) -> dict[str, str]:
+def _is_served(state: pathlib.Path) -> bool:
+    """Whether a service holds the lock; what it told of its endpoint may be left by one that was killed."""
+    with (state / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def client_environment(state_dir: pathlib.Path) -> dict[str, str]:
     """The variables that point AWS clients at the service of a state directory; raises CannotServe when none runs."""
+    state = _resolved(state_dir)
     try:
+        if not _is_served(state):
+            raise FileNotFoundError(serving_file(state))
         serving = json.loads(serving_file(state).read_text())
         key = keys.load(keys_file(state))[0]
     except FileNotFoundError:
@@ -133,11 +158,12 @@ async def serve(options: ServeOptions) -> None:
 
 
 async def _serve(options: ServeOptions) -> None:
-    state = options.state_dir.absolute()
+    state = _resolved(options.state_dir)
     owner = identity.unprivileged()
     layout = Layout(state, owner)
     layout.prepare()
     identity.require_reachable(state, owner)
+    asked = _asked_to_stop()
     with _locked(state), contextlib.closing(_bind(options)) as listener:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -150,13 +176,22 @@ async def _serve(options: ServeOptions) -> None:
             print(f"StillDB {__version__} serves the management API on {url}", flush=True)
             print(f'In another shell: eval "$(stilldb env --state-dir {state})"', flush=True)
             try:
-                await _run(application, listener)
+                await _run(application, listener, asked)
             finally:
                 serving_file(state).unlink(missing_ok=True)
                 print("Stopping every cluster …", flush=True)
 
 
-async def _run(application: Starlette, listener: socket.socket) -> None:
+def _asked_to_stop() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM from here on, so that a stop during the start is as clean as any."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    return asked
+
+
+async def _run(application: Starlette, listener: socket.socket, asked: asyncio.Event) -> None:
     server = uvicorn.Server(
         uvicorn.Config(
             application,
@@ -170,10 +205,12 @@ async def _run(application: Starlette, listener: socket.socket) -> None:
         )
     )
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # we stop it ourselves
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, functools.partial(setattr, server, "should_exit", True))
-    await server.serve(sockets=[listener])
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(asked.wait())
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    server.should_exit = True
+    await serving
 
 
 @contextlib.asynccontextmanager

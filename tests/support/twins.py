@@ -79,6 +79,14 @@ class MemoryVolumes:
         self.volumes[key].holders.add(holder)
         return PostgresAddress(host="/run/x", port=5432, user="stilldb", database="stilldb")
 
+    def claim(self, key: VolumeKey, holder: str) -> None:
+        if key in self.volumes:
+            self.volumes[key].holders.add(holder)
+
+    async def close(self) -> None:
+        for volume in self.volumes.values():
+            volume.holders.clear()
+
     async def release(self, key: VolumeKey, holder: str) -> None:
         await self._enter("release")
         if key in self.volumes:
@@ -180,7 +188,7 @@ class Plane:
 
     async def restart(self) -> None:
         """As after kill -9 of the control plane: the tasks end, what is durable stays, a new start."""
-        await self.worker.stop()
+        await self.worker.interrupt()
         for task in [*self.reconciler._loops, *self.reconciler._busy.values()]:
             task.cancel()
         self.worker = Worker(self.control, KINDS)

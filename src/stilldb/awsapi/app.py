@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from stilldb.awsapi import errors, model, parser, serializer, sigv4
 from stilldb.awsapi.context import RequestContext
@@ -28,7 +29,6 @@ log = logging.getLogger("stilldb.api")
 
 MAX_BODY = 1 << 20  # bytes; the largest request of this API is far smaller
 BODY_WITHIN = 20.0  # seconds: a slow client holds no connection for ever
-_METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
 
 Handler = Callable[[RequestContext, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 Authenticator = Callable[[HttpRequest], str | None]  # the access key, or a Fault
@@ -56,16 +56,26 @@ class Api:
         self._handlers = handlers
         self._authenticate = authenticate
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application: whatever the method and the path, the answer is in the API's own form."""
+        try:
+            response = await self.answer(Request(scope, receive))
+        except ClientDisconnect:
+            return  # nobody is left to answer
+        await response(scope, receive, send)
+
     async def answer(self, request: Request) -> Response:
-        """One request of the Query protocol."""
+        """One request of the Query protocol; raises ClientDisconnect."""
         request_id = str(uuid.uuid4())
         try:
             received = await _receive(request)
             access_key = self._authenticate(received)
-            operation, params = parser.parse(parser.fields(_query_of(received)))
-            context = RequestContext(request_id, operation, access_key)
-            result = await self._dispatch(context, params)
-            return _response(serializer.answer(operation, result, request_id), 200, request_id)
+            found = parser.fields(_query_of(received))
+            context = RequestContext(request_id, parser.operation(found), access_key)
+            result = await self._dispatch(context, found)
+            return _response(serializer.answer(context.operation, result, request_id), 200, request_id)
+        except ClientDisconnect:
+            raise
         except Fault as fault:
             return _failure(fault, request_id)
         except Exception:
@@ -75,16 +85,18 @@ class Api:
             )
             return _failure(errors.InternalFailure(message), request_id)
 
-    async def _dispatch(self, context: RequestContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _dispatch(self, context: RequestContext, found: Mapping[str, str]) -> Mapping[str, Any]:
         handler = self._handlers.get(context.operation)
         if handler is None:
             raise OperationNotImplemented(
                 f"The operation {context.operation} is not available in this release of StillDB. Nothing was changed."
             )
-        return await handler(context, params)
+        return await handler(context, parser.parameters(context.operation, found))
 
 
 async def _receive(request: Request) -> HttpRequest:
+    if request.url.path != "/":
+        raise errors.NoSuchPath("There is nothing at this path. The management API answers at /.")
     if request.method not in {"GET", "POST"}:
         raise errors.MethodNotAllowed(f"The method {request.method} is not allowed. Use POST or GET.")
     if request.headers.get("content-encoding", "identity") != "identity":
@@ -130,9 +142,9 @@ def _failure(fault: Fault, request_id: str) -> Response:
 def build(
     handlers: Mapping[str, Handler], authenticate: Authenticator, extra: Sequence[BaseRoute] = ()
 ) -> Starlette:
-    """The application: the Query protocol at ``/`` and further routes; refuses handlers the model does not have."""
+    """The application: further routes, and the Query protocol; refuses handlers the model does not have."""
     unknown = set(handlers) - model.operations()
     if unknown:
         raise ValueError(f"the service model has no operations {sorted(unknown)}")
     api = Api(handlers, authenticate)
-    return Starlette(routes=[*extra, Route("/", api.answer, methods=_METHODS)])
+    return Starlette(routes=[*extra, Route("/{path:path}", api)])

@@ -51,6 +51,13 @@ class MethodNotAllowed(Fault):
     status = 405
 
 
+class NoSuchPath(Fault):
+    """A path at which nothing is."""
+
+    code = "NotFound"
+    status = 404
+
+
 class MissingAuthenticationToken(Fault):
     """The request is not signed."""
 

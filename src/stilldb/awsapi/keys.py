@@ -37,8 +37,11 @@ def load_or_create(path: pathlib.Path) -> dict[str, str]:
 def load(path: pathlib.Path) -> list[AccessKey]:
     """Every key pair; raises FileNotFoundError and DamagedKeys."""
     try:
-        return [AccessKey(**entry) for entry in json.loads(path.read_text())]
+        pairs = [AccessKey(**entry) for entry in json.loads(path.read_text())]
+        if not pairs:
+            raise ValueError("it holds no key pair")
     except (ValueError, TypeError) as error:
-        raise ValueError(
+        raise DamagedKeys(
             f"{path} is damaged: {error}. Move it away, and the next start makes new keys."
         ) from error
+    return pairs

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-import botocore.utils
-
 from stilldb.awsapi import model
 from stilldb.awsapi.errors import (
     InvalidAction,
@@ -27,15 +25,18 @@ MAX_KEYS = 5_000
 MAX_ITEMS = 1_000  # of one list; more than any list of this API may hold
 _INDEX = re.compile(r"[1-9]\d{0,4}", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
+_NUMBERS = {"MaxRecords": "between 20 and 100"}  # AWS says so too when it is no number at all
 
-Node = dict[str, Any]  # a part of a key -> the node below; "" -> the value that stands here
+MAX_DEPTH = 16  # parts of a key; deeper than any shape of the model
+
+Node = dict[str | None, Any]  # a part of a key -> the node below; None -> the value that stands here
 
 
 def fields(query: bytes) -> dict[str, str]:
     """The names and values of a query string or form body; faults for bad encoding, NUL, doubled or too many names."""
     try:
         pairs = parse_qsl(
-            query.decode("ascii"),
+            query.decode("utf-8"),
             keep_blank_values=True,
             strict_parsing=bool(query),
             encoding="utf-8",
@@ -52,28 +53,33 @@ def fields(query: bytes) -> dict[str, str]:
     return found
 
 
-def parse(found: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The operation and its parameters; faults for what is missing, unknown or of the wrong type."""
+def operation(found: Mapping[str, str]) -> str:
+    """The operation that is asked for; faults for a missing or unknown one, and for another API version."""
     name = found.get("Action", "")
     if not name:
         raise MissingAction("The request must contain the parameter Action")
     version = found.get("Version", model.version())
     if name not in model.operations() or version != model.version():
         raise InvalidAction(f"Could not find operation {name} for version {version}")
+    return name
+
+
+def parameters(name: str, found: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters of an operation; faults for what is missing or of the wrong type."""
     shape = model.operation(name).input_shape
-    if shape is None:
-        return name, {}
-    params = _structure(shape, _tree(found), "")
-    return name, params
+    return {} if shape is None else _structure(shape, _tree(found), "")
 
 
 def _tree(found: Mapping[str, str]) -> Node:
     root: Node = {}
     for key, value in found.items():
+        parts = key.split(".", MAX_DEPTH)
+        if len(parts) > MAX_DEPTH:
+            continue
         node = root
-        for part in key.split(".")[:16]:
+        for part in parts:
             node = node.setdefault(part, {})
-        node[""] = value
+        node[None] = value
     return root
 
 
@@ -93,8 +99,8 @@ def _structure(shape: Any, node: Node, path: str) -> dict[str, Any]:
 
 def _list(shape: Any, node: Node, path: str) -> list[Any]:
     """``Tags.Tag.1``, ``Tags.member.1`` and ``Tags.1``; ``Tags=`` is an empty list."""
-    if set(node) == {""}:
-        if node[""] == "":
+    if set(node) == {None}:
+        if node[None] == "":
             return []
         raise InvalidParameterValue(f"{path} is a list; give {path}.member.1")
     names = (
@@ -103,8 +109,8 @@ def _list(shape: Any, node: Node, path: str) -> list[Any]:
         shape.name.removesuffix("List").removesuffix("s"),
     )
     items = next((node[name] for name in names if name in node), node)
-    indexes = sorted(int(part) for part in items if _INDEX.fullmatch(part))
-    if len(indexes) != len([part for part in items if part != ""]):
+    indexes = sorted(int(part) for part in items if part is not None and _INDEX.fullmatch(part))
+    if len(indexes) != len([part for part in items if part is not None]):
         raise InvalidQueryParameter(f"The items of {path} must be numbered from 1.")
     if len(indexes) > MAX_ITEMS:
         raise InvalidParameterValue(f"{path} has more than {MAX_ITEMS} items.")
@@ -112,9 +118,9 @@ def _list(shape: Any, node: Node, path: str) -> list[Any]:
 
 
 def _scalar(node: Node, path: str) -> str:
-    if set(node) != {""}:
+    if set(node) != {None}:
         raise InvalidQueryParameter(f"{path} is not a structure or a list.")
-    text: str = node[""]
+    text: str = node[None]
     return text
 
 
@@ -127,7 +133,8 @@ def _boolean(text: str, path: str) -> bool:
 
 def _integer(text: str, path: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise InvalidParameterValue(f"Invalid value {text} for {path}. Must be an integer")
+        wanted = _NUMBERS.get(path, "an integer")
+        raise InvalidParameterValue(f"Invalid value {text} for {path}. Must be {wanted}")
     return int(text)
 
 
@@ -139,8 +146,8 @@ def _float(text: str, path: str) -> float:
 
 def _timestamp(text: str, path: str) -> datetime.datetime:
     try:
-        moment: datetime.datetime = botocore.utils.parse_timestamp(text)
-    except (ValueError, OverflowError):
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
         raise InvalidParameterValue(f"Invalid value {text} for {path}. Must be an ISO 8601 time") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
 

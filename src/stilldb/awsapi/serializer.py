@@ -15,6 +15,8 @@ from xml.sax.saxutils import escape
 from stilldb.awsapi import model
 from stilldb.domain.faults import Fault
 
+LONGEST_MESSAGE = 2000  # characters; a message may quote what the caller sent, which may be long
+
 # What XML 1.0 can't carry at all, even escaped; and the carriage return, which parsers turn into a newline.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -72,7 +74,7 @@ def error(fault: Fault, request_id: str) -> bytes:
     writer.open("Error")
     writer.text("Type", "Sender" if fault.status < 500 else "Receiver")
     writer.text("Code", fault.code)
-    writer.text("Message", fault.message)
+    writer.text("Message", fault.message[:LONGEST_MESSAGE])
     writer.close("Error")
     writer.text("RequestId", request_id)
     writer.close("ErrorResponse")
@@ -135,7 +137,7 @@ def _value(writer: _Writer, name: str, shape: Any, value: Any) -> None:
         _structure(writer, name, shape, value)
     elif kind == "list":
         _list(writer, name, shape, value)
-    elif isinstance(value, _TYPES[kind]):
+    elif isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "boolean"):
         writer.text(name, _SCALARS[kind](value))
     else:
         raise ContractError(f"{name} is a {kind}, not {value!r}")

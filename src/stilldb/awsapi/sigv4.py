@@ -68,6 +68,10 @@ def verify(
     secret_of: Callable[[str], str | None],
 ) -> str:
     """The access key that signed the request; each way to fail is a fault of its own."""
+    if _has_session_token(request):
+        raise InvalidClientTokenId(
+            "The security token included in the request is invalid. StillDB issues no session tokens: use a long-lived key."
+        )
     claim = _claimed(request)
     _check_time(claim, now)
     secret = secret_of(claim.access_key)
@@ -77,7 +81,8 @@ def verify(
         raise SignatureDoesNotMatch(
             f"Credential should be scoped to the region {region} and the service {SERVICE}, not {claim.region}/{claim.service}."
         )
-    if not hmac.compare_digest(_signature(request, claim, secret), claim.signature):
+    # As bytes: comparing strings raises for a signature that is not ASCII.
+    if not hmac.compare_digest(_signature(request, claim, secret).encode(), claim.signature.encode()):
         raise SignatureDoesNotMatch(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
             "Key and signing method. Consult the service documentation for details."
@@ -93,11 +98,11 @@ def access_key(request: HttpRequest) -> str | None:
         return None
 
 
+def _has_session_token(request: HttpRequest) -> bool:
+    return "x-amz-security-token" in request.headers or "X-Amz-Security-Token=" in request.query
+
+
 def _claimed(request: HttpRequest) -> _Claim:
-    if "x-amz-security-token" in request.headers or "X-Amz-Security-Token=" in request.query:
-        raise InvalidClientTokenId(
-            "The security token included in the request is invalid. StillDB issues no session tokens: use a long-lived key."
-        )
     if "authorization" in request.headers:
         return _from_header(request)
     if "X-Amz-Signature=" in request.query:
@@ -170,9 +175,9 @@ def _check_time(claim: _Claim, now: datetime.datetime) -> None:
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date."
         )
     lifetime = MAX_SKEW if claim.expires is None else datetime.timedelta(seconds=claim.expires)
-    if now > signed_at + lifetime:
+    if now - signed_at > lifetime:  # differences: a sum with year 9999 overflows
         raise RequestExpired(f"Signature expired: {claim.stamp} is too long before {now.strftime(_STAMP)}")
-    if signed_at > now + MAX_SKEW:
+    if signed_at - now > MAX_SKEW:
         raise RequestExpired(
             f"Signature not yet current: {claim.stamp} is still later than {now.strftime(_STAMP)}"
         )

@@ -34,7 +34,9 @@ class Auth(StrEnum):
 def serve(
     state_dir: StateDir = DEFAULT_STATE,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes any free one.")] = 8010,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes any free one.", min=0, max=65535)
+    ] = 8010,
     auth: Annotated[
         Auth, typer.Option(help="keys: verify signatures. any: let everybody in, loopback only.")
     ] = Auth.KEYS,
@@ -98,7 +100,7 @@ def status(state_dir: StateDir = DEFAULT_STATE) -> None:
 def _environment(state_dir: pathlib.Path) -> dict[str, str]:
     """The AWS_ variables of a state directory; ends the command when nothing serves it."""
     try:
-        return bootstrap.client_environment(state_dir.absolute())
+        return bootstrap.client_environment(state_dir)
     except CannotServe as error:
         typer.echo(f"stilldb: {error}", err=True)
         raise typer.Exit(3) from None

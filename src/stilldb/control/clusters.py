@@ -43,6 +43,7 @@ class NewCluster:
     identifier: str
     engine_version: str | None = None
     port: int | None = None
+    parameter_group: str | None = None
     availability_zones: Sequence[str] = ()
     backup_retention_period: int = 1
     preferred_backup_window: str | None = None
@@ -98,7 +99,7 @@ def begin(
         backup_retention_period=new.backup_retention_period,
         preferred_backup_window=backup,
         preferred_maintenance_window=maintenance,
-        parameter_group=engine.default_parameter_group(version),
+        parameter_group=engine.parameter_group(new.parameter_group, version),
         subnet_group="default",
         security_groups=(control.deployment.security_group,),
         deletion_protection=new.deletion_protection,
@@ -169,10 +170,10 @@ async def describe(control: Control, identifier: str | None, page: Page) -> list
     def work(tx: Transaction) -> list[ClusterView]:
         if identifier is None:
             return [cluster_view(tx, row) for row in tx.find(Cluster, **page.arguments())]
-        cluster = require(tx, identifier)
-        if cluster not in tx.find(Cluster, **page.equals):
+        found = tx.find(Cluster, **page.named(identifier))
+        if not found:
             raise DBClusterNotFoundFault(f"DBCluster {identifier} not found.")
-        return [cluster_view(tx, cluster)]
+        return [cluster_view(tx, row) for row in found]
 
     return await control.store.run(work)
 
@@ -184,7 +185,7 @@ async def delete(
 
     def work(tx: Transaction) -> ClusterView:
         cluster = require(tx, identifier)
-        _refuse_delete(tx, cluster)
+        _refuse_delete(tx, cluster, final_snapshot)
         _refuse_final(skip_final_snapshot, final_snapshot)
         payload: dict[str, Any] = {"identifier": identifier}
         if final_snapshot is not None:
@@ -203,7 +204,7 @@ async def delete(
     return view
 
 
-def _refuse_delete(tx: Transaction, cluster: Cluster) -> None:
+def _refuse_delete(tx: Transaction, cluster: Cluster, final_snapshot: str | None) -> None:
     if cluster.deletion_protection:
         raise InvalidParameterCombination(
             "Cannot delete protected Cluster, please disable deletion protection and try again."
@@ -214,6 +215,8 @@ def _refuse_delete(tx: Transaction, cluster: Cluster) -> None:
             "Cluster cannot be deleted, it still contains DB instances in non-deleting state."
         )
     if not transitions.allows(cluster.status, "delete"):
+        if final_snapshot is not None:
+            raise snapshots.not_available(cluster.identifier)
         raise InvalidDBClusterStateFault(
             f"DbCluster {cluster.identifier} is in {cluster.status} state but expected it to be one of available."
         )

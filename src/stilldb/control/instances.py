@@ -144,10 +144,11 @@ async def describe(control: Control, identifier: str | None, page: Page) -> list
         if "cluster_identifier" in equals:
             clusters = tx.find(Cluster, identifier=equals.pop("cluster_identifier"))
             equals["cluster_resource_id"] = [cluster.resource_id for cluster in clusters]
+        narrowed = dataclasses.replace(page, equals=equals)
         if identifier is None:
-            found = tx.find(Instance, **dataclasses.replace(page, equals=equals).arguments())
+            found = tx.find(Instance, **narrowed.arguments())
         else:
-            found = [row for row in tx.find(Instance, **equals) if row.identifier == identifier]
+            found = tx.find(Instance, **narrowed.named(identifier))
             if not found:
                 raise not_found(identifier)
         return [instance_view(tx, row) for row in found]
@@ -240,7 +241,11 @@ async def run_create(run: JobRun) -> None:
     view = await run.control.store.run(lambda tx: _with_cluster(tx, run.job))
     await bring_up(run.control, view.instance, view.cluster)
     await run.reached("start")
-    await _until_ready(run.control, view)
+    try:
+        await _until_ready(run.control, view)
+    except VolumeError:
+        await take_down(run.control, view.instance, view.cluster)
+        raise
 
     def answered(tx: Transaction) -> None:
         instance = wanted(tx, run.job)
@@ -272,8 +277,18 @@ async def run_delete(run: JobRun) -> None:
         transitions.require_gone(instance.status, "deleted")
         tags.drop_all(tx, arn(run.control, instance))
         tx.remove(instance)
+        _emptied(tx, instance.cluster_resource_id)
 
     await run.finish(gone)
+
+
+def _emptied(tx: Transaction, cluster_resource_id: str) -> None:
+    """A cluster that was starting when its last instance went has nothing left to wait for."""
+    if tx.count(Instance, cluster_resource_id=cluster_resource_id):
+        return
+    for cluster in tx.find(Cluster, resource_id=cluster_resource_id, status=ClusterStatus.STARTING):
+        status = transitions.after(cluster.status, "emptied")
+        tx.save(dataclasses.replace(cluster, status=status, status_reason=""))
 
 
 async def take_down(control: Control, instance: Instance, cluster: Cluster) -> None:

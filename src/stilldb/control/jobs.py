@@ -122,7 +122,17 @@ class Worker:
         self._loop = asyncio.create_task(self._look(), name="jobs")
 
     async def stop(self) -> None:
-        """Stop looking and interrupt what runs; the jobs stay pending for the next start."""
+        """Stop looking and interrupt what runs; the jobs stay pending for the next start, which is no fault of theirs."""
+        await self.interrupt()
+
+        def forgive(tx: Transaction) -> None:
+            for job in tx.find(Job):
+                tx.save(dataclasses.replace(job, attempts=job.attempts - 1))
+
+        await self._control.store.run(forgive)
+
+    async def interrupt(self) -> None:
+        """End every task where it stands."""
         tasks = [*self._running.values(), *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()

@@ -75,11 +75,17 @@ class Volumes(Protocol):
     async def hold(self, key: VolumeKey, holder: str) -> PostgresAddress:
         """Start or adopt PostgreSQL and its WAL receiver, and keep them up for ``holder``."""
 
+    def claim(self, key: VolumeKey, holder: str) -> None:
+        """Count ``holder`` among those that need PostgreSQL, without starting it."""
+
     async def release(self, key: VolumeKey, holder: str) -> None:
         """``holder`` no longer needs PostgreSQL; the last release stops it cleanly, the archive complete."""
 
     async def destroy(self, key: VolumeKey) -> None:
         """Stop it and remove its data; of the archive, what a snapshot pins stays."""
+
+    async def close(self) -> None:
+        """Stop every PostgreSQL that still runs on this host, whoever holds it; the next start brings up what it needs."""
 
     async def observe(self, key: VolumeKey) -> VolumeState:
         """What is so on this host right now."""

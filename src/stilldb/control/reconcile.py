@@ -77,6 +77,9 @@ class Reconciler:
     async def start(self) -> None:
         """Forget what was observed before, then watch."""
         await self._control.store.run(forget_what_was_observed)
+        for view in await self._control.store.run(_watched):
+            # Before any job runs: its release would stop the PostgreSQL of an instance that is yet to be adopted.
+            self._control.volumes.claim(view.cluster.volume, instances.holder(view.instance))
         self._loops = [
             asyncio.create_task(self._watch(), name="reconcile"),
             asyncio.create_task(self._maintain(), name="maintain"),
@@ -95,6 +98,7 @@ class Reconciler:
         for outcome in await asyncio.gather(*downs, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error(event("could not stop cleanly", reason=outcome))
+        await self._control.volumes.close()
 
     async def _watch(self) -> None:
         while True:
@@ -114,7 +118,7 @@ class Reconciler:
         try:
             state = await instances.observe(self._control, view.instance, view.cluster)
             if state.ready:
-                # Adopted servers are held too, or the first release by another holder would stop them.
+                # A receiver that died is started again by this.
                 await self._control.volumes.hold(view.cluster.volume, instances.holder(view.instance))
                 if view.instance.status is InstanceStatus.STARTING:
                     await self._control.store.run(lambda tx: _answered(tx, identifier))

@@ -76,7 +76,12 @@ def refuse_if_taken_or_over_quota(
     tx: Transaction, control: Control, identifier: str, cluster: Cluster
 ) -> None:
     """The checks of a manual snapshot that come before anything is changed."""
-    if tx.get(Snapshot, identifier) is not None:
+    taken = tx.get(Snapshot, identifier)
+    if taken is not None:
+        if taken.status is SnapshotStatus.DELETING:
+            raise InvalidDBClusterSnapshotStateFault(
+                f"The cluster snapshot {identifier} is being deleted. Its identifier is free once it is gone."
+            )
         raise already_exists(identifier)
     if cluster.status is not ClusterStatus.AVAILABLE:
         raise not_available(cluster.identifier)
@@ -136,14 +141,15 @@ def arn(control: Control, snapshot: Snapshot) -> str:
 
 
 async def describe(control: Control, identifier: str | None, page: Page) -> list[Snapshot]:
-    """DescribeDBClusterSnapshots: the named one (a fault when there is none) or a page; filters apply to both."""
+    """DescribeDBClusterSnapshots: the named one (a fault when there is none, or when a filter excludes it) or a page."""
 
     def work(tx: Transaction) -> list[Snapshot]:
         if identifier is None:
             return tx.find(Snapshot, **page.arguments())
-        if tx.get(Snapshot, identifier) is None:
+        found = tx.find(Snapshot, **page.named(identifier))
+        if not found:
             raise not_found(identifier)
-        return [row for row in tx.find(Snapshot, **page.equals) if row.identifier == identifier]
+        return found
 
     return await control.store.run(work)
 

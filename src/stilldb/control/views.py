@@ -39,6 +39,11 @@ class Page:
         after = None if self.after is None else (self.after,)
         return {**self.equals, "after": after, "limit": self.limit + 1}
 
+    def named(self, identifier: str) -> dict[str, Any]:
+        """The keyword arguments of ``Transaction.find`` for the one row with this identifier, if no filter excludes it."""
+        fitting = self.equals.get("identifier", [identifier])
+        return {**self.equals, "identifier": [identifier] if identifier in fitting else []}
+
 
 def cluster_view(tx: Transaction, cluster: Cluster) -> ClusterView:
     """The cluster with its members."""

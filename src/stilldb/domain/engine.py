@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import re
 
-from stilldb.domain.faults import InvalidParameterCombination, InvalidParameterValue
+from stilldb.domain.faults import (
+    DBClusterParameterGroupNotFound,
+    InvalidParameterCombination,
+    InvalidParameterValue,
+)
 
 ENGINE = "docdb"
 DEFAULT_VERSION = "5.0.0"
@@ -63,6 +67,15 @@ def engine(name: str) -> None:
         raise InvalidParameterValue("Invalid DB engine")
 
 
+def engine_of_cluster(name: str) -> None:
+    """Refuse an instance of another engine than its cluster's, which is docdb."""
+    if name != ENGINE:
+        raise InvalidParameterCombination(
+            f"The engine name requested for your DB instance ({name}) doesn't match the engine name of your DB cluster "
+            f"({ENGINE})."
+        )
+
+
 def engine_version(version: str | None) -> str:
     """The full version for what was asked; ``5.0`` means ``5.0.0``."""
     if version is None:
@@ -81,6 +94,19 @@ def family(version: str) -> str:
 def default_parameter_group(version: str) -> str:
     """The name of the family's default cluster parameter group."""
     return f"default.{family(version)}"
+
+
+def parameter_group(name: str | None, version: str) -> str:
+    """The cluster parameter group for a version: so far there are only the families' default groups."""
+    fitting = default_parameter_group(version)
+    if name is None or name.lower() == fitting:
+        return fitting
+    if name.lower() not in {default_parameter_group(known) for known in VERSIONS}:
+        raise DBClusterParameterGroupNotFound(f"DBClusterParameterGroup not found: {name}")
+    raise InvalidParameterCombination(
+        f"The Parameter Group {name} with DBParameterGroupFamily {name.lower().removeprefix('default.')} cannot be used "
+        f"for this instance. Please use a Parameter Group with DBParameterGroupFamily {family(version)}"
+    )
 
 
 def instance_class(name: str, version: str) -> str:

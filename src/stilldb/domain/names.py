@@ -94,19 +94,25 @@ def snapshot_identifier(value: str, parameter: str) -> str:
 
 
 def reference(value: str, parameter: str, kind: str, deployment: Deployment) -> str:
-    """The identifier that names an existing resource, given as a name or as an ARN of this region, in lower case."""
+    """The identifier, in lower case, that names an existing resource, given as a name or as an ARN of this region.
+
+    An ARN of another account comes back as it is, and names nothing here.
+    """
     _not_blank(value, parameter)
     if not value.startswith("arn:"):
         return value.lower()
     parts = value.split(":", 6)
-    if len(parts) < 7 or parts[2] != "rds" or parts[5] != kind:
+    if len(parts) < 7 or parts[1:3] != ["aws", "rds"] or parts[5] != kind:
         raise InvalidParameterValue(f"Invalid resource name:  {value}")
     if parts[3] != deployment.region:
+        if kind == "cluster":
+            raise InvalidParameterValue(f"Invalid database cluster identifier:  {value}")
         raise InvalidParameterValue(
             f"The provided ARN ({value}) is invalid for this parameter ({parameter}). "
             f"Expected region = {deployment.region}, actual region = {parts[3]}"
         )
-    return parts[6].lower()
+    # Another account's resource is none of ours, whatever its name: no identifier holds a colon, so none is found.
+    return parts[6].lower() if parts[4] == deployment.account else value
 
 
 def resource_arn(value: str, deployment: Deployment) -> tuple[str, str]:
@@ -114,7 +120,7 @@ def resource_arn(value: str, deployment: Deployment) -> tuple[str, str]:
     parts = value.split(":", 6)
     if len(parts) < 7 or parts[0] != "arn" or not parts[6]:
         raise InvalidParameterValue(f"Invalid resource name:  {value}")
-    if parts[2:5] != ["rds", deployment.region, deployment.account]:
+    if parts[1:5] != ["aws", "rds", deployment.region, deployment.account]:
         raise InvalidParameterValue(
             "The specified resource name does not match an RDS resource in this region."
         )

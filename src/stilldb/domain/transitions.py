@@ -1,7 +1,7 @@
 """THE table of statuses: which event moves which kind of resource from where to where.
 
 Nothing else changes a status. A move that is not listed is an UndeclaredTransition, a bug and never a silent write.
-``diagram()`` draws the picture in docs/architecture.md from this table.
+``python -m stilldb.domain.transitions`` prints docs/design/states.md, drawn from this table.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ TABLE: Final[dict[tuple[str, str, str], str]] = {
     ("cluster", "creating", "restore-failed"): "migration-failed",
     ("cluster", "available", "lost"): "starting",
     ("cluster", "starting", "answered"): "available",
+    ("cluster", "starting", "emptied"): "available",
     ("cluster", "available", "delete"): "deleting",
     ("cluster", "failed", "delete"): "deleting",
     ("cluster", "migration-failed", "delete"): "deleting",
@@ -74,14 +75,25 @@ def require_gone(status: ClusterStatus | InstanceStatus | SnapshotStatus, event:
         raise UndeclaredTransition(_kind(status), status, event)
 
 
+_INTRODUCTION = """# Statuses
+
+Every move of a status, drawn from the table in `src/stilldb/domain/transitions.py`; nothing else changes one. This page is
+written by `python -m stilldb.domain.transitions > docs/design/states.md`, and a test holds it against the table.
+"""
+
+
 def diagram() -> str:
-    """Mermaid state diagrams of the table, one a kind of resource."""
-    blocks = []
+    """The page with Mermaid state diagrams of the table, one a kind of resource."""
+    blocks = [_INTRODUCTION.strip()]
     for kind in _KINDS.values():
         lines = ["```mermaid", "stateDiagram-v2", "  [*] --> creating"]
         for (of, status, event), target in TABLE.items():
             if of == kind:
                 end = "[*]" if target == GONE else target.replace("-", "_")
                 lines.append(f"  {status.replace('-', '_')} --> {end}: {event}")
-        blocks.append("\n".join([f"### {kind}", "", *lines, "```"]))
+        blocks.append("\n".join([f"## {kind}", "", *lines, "```"]))
     return "\n\n".join(blocks) + "\n"
+
+
+if __name__ == "__main__":
+    print(diagram(), end="")

@@ -151,6 +151,11 @@ class SqlStore:
     @classmethod
     async def open(cls, path: pathlib.Path | None) -> SqlStore:
         """Open, and make or migrate, the SQLite database at ``path`` (in memory when None)."""
+        if path is not None:
+            path.touch(
+                mode=0o600
+            )  # it holds password verifiers; SQLite's other files take their mode from it
+            path.chmod(0o600)
         store = cls("sqlite://" if path is None else f"sqlite:///{path}")
         await asyncio.get_running_loop().run_in_executor(store._thread, store._migrate)
         return store

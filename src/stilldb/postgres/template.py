@@ -19,6 +19,7 @@ async def ensure(directory: pathlib.Path, sockets: pathlib.Path, programs: Progr
     target = directory / f"postgresql-{programs.version}-{FORMAT}"
     if not target.exists():
         draft = directory / f"{target.name}.draft"
+        await _server(draft, sockets, programs).stop()  # of an attempt whose process was killed
         files.remove_tree(draft)
         await _initdb(draft, programs)
         await _one_database(draft, sockets, programs)
@@ -49,7 +50,7 @@ async def _initdb(data: pathlib.Path, programs: Programs) -> None:
 
 async def _one_database(data: pathlib.Path, sockets: pathlib.Path, programs: Programs) -> None:
     """Keep a single database: each of the usual three is 300 files that every volume, backup and restore would copy."""
-    server = Server(data=data, sockets=sockets, log=data.with_suffix(".log"), programs=programs)
+    server = _server(data, sockets, programs)
     server.configure()
     await server.start()
     try:
@@ -60,6 +61,10 @@ async def _one_database(data: pathlib.Path, sockets: pathlib.Path, programs: Pro
     finally:
         await server.stop()
     os.unlink(server.log)
+
+
+def _server(data: pathlib.Path, sockets: pathlib.Path, programs: Programs) -> Server:
+    return Server(data=data, sockets=sockets, log=data.with_suffix(".log"), programs=programs)
 
 
 async def _execute(server: Server, database: str, statement: str) -> None:

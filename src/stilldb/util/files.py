@@ -136,11 +136,14 @@ def copy_tree(
 
 
 def remove_tree(directory: pathlib.Path) -> int:
-    """Remove a directory and what is below, if it is there; returns the bytes freed."""
-    if not directory.exists():
+    """Remove a directory and what is below, if it is there; returns the bytes freed. Others may remove it too."""
+    try:
+        freed = tree_size(directory)
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        if directory.exists():
+            return remove_tree(directory)
         return 0
-    freed = tree_size(directory)
-    shutil.rmtree(directory)
     return freed
 
 

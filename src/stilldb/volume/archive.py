@@ -45,6 +45,20 @@ class Archive:
         found = (self.paths.base(entry.name) for entry in os.scandir(self.paths.bases) if entry.is_dir())
         return [load_base(base.complete.read_bytes()) for base in found if base.complete.exists()]
 
+    def lacks_base(self) -> bool:
+        """Whether no base backup could serve the next snapshot."""
+        return self.paths.gap.exists() or not self.bases()
+
+    def note_gap(self) -> None:
+        """Remember, beyond this process, that WAL was lost: the base backups before it serve no later snapshot."""
+        files.write_durably(self.paths.gap, b"")
+
+    def bridge_gap(self) -> None:
+        """A new base backup is there."""
+        if self.paths.gap.exists():
+            self.paths.gap.unlink()
+            files.flush_directory(self.paths.root)
+
     def segments(self) -> dict[str, int]:
         """Name to size in bytes of every WAL segment, the newest ``.partial``."""
         if not self.paths.wal.exists():
@@ -102,26 +116,29 @@ class Archive:
 
     def check_objects(self, manifest: Manifest) -> None:
         """The base backup is complete, and the WAL from it to the restore point has no hole."""
-        base = load_base(self.paths.base(manifest.base.base_id).complete.read_bytes())
+        try:
+            base = load_base(self.paths.base(manifest.base.base_id).complete.read_bytes())
+        except FileNotFoundError as error:
+            raise VolumeError(
+                f"the archive {self.paths.root} lacks a base backup: {error.filename}"
+            ) from None
         if base != manifest.base:
             raise VolumeError(f"the base backup {base.base_id} is not the one that the manifest names")
-        present = self.segments()
-        for number in manifest.segments:
-            self._segment_file(manifest, number, present)
+        self.segment_files(manifest)
 
-    def _segment_file(self, manifest: Manifest, number: int, present: dict[str, int]) -> pathlib.Path:
+    def _segment_file(self, manifest: Manifest, number: int) -> pathlib.Path:
         """The file of a segment that a manifest needs; only the last may be the one still being received."""
         name = lsn.segment_name(manifest.point.timeline, number)
-        candidates = [name, f"{name}.partial"] if number == manifest.segments[-1] else [name]
-        for candidate in candidates:
-            if present.get(candidate) == lsn.SEGMENT_BYTES:
-                return self.paths.wal / candidate
+        # The receiver renames a segment when it is complete: between two looks, so the final name is looked at twice.
+        candidates = [name, f"{name}.partial", name] if number == manifest.segments[-1] else [name]
+        for path in (self.paths.wal / candidate for candidate in candidates):
+            if _size(path) == lsn.SEGMENT_BYTES:
+                return path
         raise VolumeError(f"the archive {self.paths.root} lacks WAL segment {name}, or it is short")
 
     def segment_files(self, manifest: Manifest) -> list[pathlib.Path]:
         """The file of every WAL segment of a manifest, in order; raises VolumeError when one is missing."""
-        present = self.segments()
-        return [self._segment_file(manifest, number, present) for number in manifest.segments]
+        return [self._segment_file(manifest, number) for number in manifest.segments]
 
     def publish(self, intent: SnapshotIntent) -> None:
         """Give the manifest its name: from here on the snapshot exists."""
@@ -141,11 +158,10 @@ class Archive:
             files.flush_directory(self.paths.snapshots)
 
     def expire(self, *, live: bool) -> list[pathlib.Path]:
-        """Take away the names of what nothing needs, quickly; returns what ``sweep`` is to remove."""
+        """Take away the names of what nothing needs, quickly; returns what ``sweep`` is to remove, earlier ones included."""
         verdicts = expire.verdicts(
             bases=self.bases(), segments=self.segments(), manifests=self.manifests(), live=live
         )
-        doomed = []
         for verdict in verdicts:
             if not verdict.keep:
                 path = (
@@ -153,19 +169,20 @@ class Archive:
                     if verdict.kind == "base"
                     else self.paths.wal / verdict.name
                 )
-                target = path.with_name(path.name + _EXPIRED)
-                path.rename(target)
-                doomed.append(target)
-        return doomed
+                path.rename(path.with_name(path.name + _EXPIRED))
+        return self._named(_EXPIRED)
 
     def leftovers(self) -> list[pathlib.Path]:
-        """What an interrupted base backup or sweep left."""
+        """What an interrupted base backup or sweep left; asked only while no base backup runs."""
+        return self._named(_EXPIRED, ".draft")
+
+    def _named(self, *endings: str) -> list[pathlib.Path]:
         folders = [folder for folder in (self.paths.bases, self.paths.wal) if folder.exists()]
         return [
             pathlib.Path(entry.path)
             for folder in folders
             for entry in os.scandir(folder)
-            if entry.name.endswith((_EXPIRED, ".draft"))
+            if entry.name.endswith(endings)
         ]
 
     def remove_if_empty(self) -> None:
@@ -176,13 +193,20 @@ class Archive:
                 self.paths.root.parent.rmdir()
 
 
+def _size(path: pathlib.Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def sweep(paths: list[pathlib.Path]) -> int:
-    """Remove files and directories; returns the bytes freed."""
+    """Remove files and directories, even if another sweep is at it; returns the bytes freed."""
     freed = 0
     for path in paths:
         if path.is_dir():
             freed += files.remove_tree(path)
-        elif path.exists():
-            freed += path.stat().st_size
-            path.unlink()
+        else:
+            freed += _size(path) or 0
+            path.unlink(missing_ok=True)
     return freed

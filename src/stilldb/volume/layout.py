@@ -61,6 +61,11 @@ class Layout:
         """The paths of one volume's data."""
         return VolumePaths(self.state / "volumes" / key.resource_id / str(key.incarnation))
 
+    def volumes(self) -> list[VolumeKey]:
+        """Every volume of which there is something on this host."""
+        folders = (self.state / "volumes").glob("*/*/")
+        return [VolumeKey(path.parent.name, int(path.name)) for path in folders if path.name.isdigit()]
+
     def archive(self, key: VolumeKey) -> ArchivePaths:
         """The paths of one volume's archive."""
         return ArchivePaths(self.state / "archive" / key.resource_id / str(key.incarnation))
@@ -132,6 +137,11 @@ class ArchivePaths:
     def snapshots(self) -> pathlib.Path:
         """Snapshots, one directory each: ``manifest.json``, or ``manifest.draft`` before it is published."""
         return self.root / "snapshots"
+
+    @property
+    def gap(self) -> pathlib.Path:
+        """While it is there, the WAL has a hole after the newest base backup."""
+        return self.root / "gap"
 
     def base(self, base_id: str) -> BasePaths:
         """The paths of a base backup."""

@@ -55,7 +55,7 @@ class VolumeSettings:
     base_after_share: float = (
         0.25  # of the data's size, whichever is more: a restore replays no more than that
     )
-    mark_within: float = 30.0  # seconds
+    mark_within: float = 10.0  # seconds
 
 
 class _Volume:
@@ -203,6 +203,18 @@ class LocalVolumes:
             host=str(volume.sockets), port=config.PORT, user=config.USER, database=config.DATABASE
         )
 
+    def claim(self, key: VolumeKey, holder: str) -> None:
+        """Count ``holder`` among those that need PostgreSQL, without starting it."""
+        self._of(key).holders.add(holder)
+
+    async def close(self) -> None:
+        """Stop every PostgreSQL that still runs on this host."""
+        for key in self._layout.volumes():
+            volume = self._of(key)
+            async with volume.lifecycle:
+                volume.holders.clear()
+                await self._stop(volume)
+
     async def release(self, key: VolumeKey, holder: str) -> None:
         """Stop PostgreSQL, the archive complete, when ``holder`` was the last."""
         volume = self._of(key)
@@ -248,6 +260,7 @@ class LocalVolumes:
                         "archive gap: the slot was lost; a new base backup follows", volume=volume.key.prefix
                     )
                 )
+                volume.archive.note_gap()
                 await connection.execute("SELECT pg_drop_replication_slot($1)", config.SLOT)
             if status is None or status == "lost":
                 await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", config.SLOT)
@@ -301,17 +314,10 @@ class LocalVolumes:
         The commit of the transaction that writes it waits for the archive's receiver by synchronous replication.
         """
         volume = self._of(key)
-        if not volume.archive.bases():
-            await self._back_up(volume, gently=False)
-        deadline = time.monotonic() + self._settings.mark_within
+        if volume.archive.lacks_base():
+            await self._back_up(volume, gently=False, only_if_lacking=True)
         async with volume.marking, self._connection(volume) as connection:
-            async with asyncio.timeout(self._settings.mark_within):
-                row = await connection.fetchrow(_MARK, name)
-            # A cancelled wait for replication commits all the same, with a warning: so look.
-            while not await connection.fetchval(_ARCHIVED, row["lsn"], config.RECEIVER):
-                if time.monotonic() > deadline:
-                    raise VolumeError(f"the archive of {key.prefix} does not receive WAL")
-                await asyncio.sleep(0.01)
+            row = await self._marked(volume, connection, name)
         return RestorePoint(
             name=name,
             lsn=row["lsn"],
@@ -319,6 +325,22 @@ class LocalVolumes:
             system_identifier=row["system_identifier"],
             taken_at=row["taken_at"],
         )
+
+    async def _marked(self, volume: _Volume, connection: asyncpg.Connection, name: str) -> asyncpg.Record:
+        deadline = time.monotonic() + self._settings.mark_within
+        silent = f"the archive of {volume.key.prefix} does not receive WAL"
+        try:
+            async with asyncio.timeout(self._settings.mark_within):
+                row = await connection.fetchrow(_MARK, name)
+        except TimeoutError:
+            # The restore point is in the WAL all the same; the next attempt writes another, with a name of its own.
+            raise VolumeError(f"{silent}: {_last_line(volume.receiver_log)}") from None
+        # A cancelled wait for replication commits all the same, with a warning: so look.
+        while not await connection.fetchval(_ARCHIVED, row["lsn"], config.RECEIVER):
+            if time.monotonic() > deadline:
+                raise VolumeError(f"{silent}: {_last_line(volume.receiver_log)}")
+            await asyncio.sleep(0.005)
+        return row
 
     async def draft(self, intent: SnapshotIntent) -> None:
         """Choose the base backup, pin it and the WAL range, write the manifest under its draft name."""
@@ -350,12 +372,13 @@ class LocalVolumes:
             return
         if await self._base_is_due(volume):
             base = await self._back_up(volume, gently=True)
+            assert base is not None
             log.info(event("base backup", volume=key.prefix, base=base.base_id, bytes=base.size))
             await self._expire(volume)
 
     async def _base_is_due(self, volume: _Volume) -> bool:
         newest = max(volume.archive.bases(), key=lambda base: base.start_lsn, default=None)
-        if newest is None:
+        if newest is None or volume.archive.lacks_base():
             return True
         async with self._connection(volume) as connection:
             now: int = await connection.fetchval("SELECT pg_current_wal_lsn()")
@@ -365,18 +388,27 @@ class LocalVolumes:
         size = await asyncio.to_thread(backup.data_size, volume.paths.data)
         return now - newest.start_lsn > max(threshold, int(size * self._settings.base_after_share))
 
-    async def _back_up(self, volume: _Volume, *, gently: bool) -> Base:
+    async def _back_up(self, volume: _Volume, *, gently: bool, only_if_lacking: bool = False) -> Base | None:
         async with volume.backing_up:
-            return await backup.take(
+            if only_if_lacking and not volume.archive.lacks_base():
+                return None  # another one was under way when this was asked
+            base = await backup.take(
                 self._layout, volume.archive, self._programs, volume.sockets, gently=gently
             )
+            volume.archive.bridge_gap()
+            return base
 
     async def _expire(self, volume: _Volume) -> int:
         if not volume.archive.exists():
             return 0
         live = volume.paths.complete.exists()
-        async with volume.archive_lock:
-            doomed = await asyncio.to_thread(volume.archive.expire, live=live)
+        try:
+            async with volume.archive_lock:
+                doomed = await asyncio.to_thread(volume.archive.expire, live=live)
+        except VolumeError as error:
+            # What a damaged manifest pins can't be known: everything is kept until that snapshot is deleted.
+            log.error(event("nothing is expired", volume=volume.key.prefix, reason=error))
+            return 0
         freed = await asyncio.to_thread(sweep, doomed)
         if not live:
             await asyncio.to_thread(volume.archive.remove_if_empty)
@@ -389,6 +421,12 @@ def _told(step: Callable[[SnapshotIntent], None], intent: SnapshotIntent) -> Non
         step(intent)
     except OSError as error:
         raise VolumeError(f"snapshot {intent.snapshot_id}: {error}") from error
+
+
+def _last_line(log_file: pathlib.Path) -> str:
+    with contextlib.suppress(OSError, IndexError):
+        return log_file.read_text(errors="replace")[-2000:].strip().splitlines()[-1]
+    return "its receiver left no log"
 
 
 def _stepwise(progress: Callable[[int], None]) -> Callable[[int], None]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stilldb.awsapi import paging
-from stilldb.awsapi.operations import filters, pages, shapes
+from stilldb.awsapi.operations import filters, shapes
 from stilldb.awsapi.operations.declared import Params, operation
 from stilldb.control import clusters, restores
 from stilldb.control.clusters import NewCluster
@@ -14,7 +14,6 @@ from stilldb.control.context import Control
 from stilldb.control.views import Page
 from stilldb.domain import engine, names
 from stilldb.domain.faults import (
-    DBClusterParameterGroupNotFound,
     DBSubnetGroupNotFoundFault,
     GlobalClusterNotFoundFault,
     InvalidParameterCombination,
@@ -86,12 +85,13 @@ def _refuse_retention(days: int) -> None:
 
 
 def _new_cluster(control: Control, params: Params) -> NewCluster:
-    version = engine.engine_version(params.get("EngineVersion")) if "EngineVersion" in params else None
-    _refuse_unknown_places(control, params, version)
+    version = engine.engine_version(params["EngineVersion"]) if "EngineVersion" in params else None
+    _refuse_unknown_places(control, params)
     return NewCluster(
         identifier=names.identifier(params["DBClusterIdentifier"], "DBClusterIdentifier"),
         engine_version=version,
         port=params.get("Port"),
+        parameter_group=params.get("DBClusterParameterGroupName"),
         availability_zones=tuple(params.get("AvailabilityZones", ())),
         preferred_maintenance_window=params.get("PreferredMaintenanceWindow"),
         deletion_protection=params.get("DeletionProtection", False),
@@ -101,20 +101,11 @@ def _new_cluster(control: Control, params: Params) -> NewCluster:
     )
 
 
-def _refuse_unknown_places(control: Control, params: Params, version: str | None) -> None:
-    """The deployment has one subnet group, one security group, and the default parameter groups."""
+def _refuse_unknown_places(control: Control, params: Params) -> None:
+    """The deployment has one subnet group, one security group, and IPv4."""
     group = params.get("DBSubnetGroupName", "default")
     if group.lower() != "default":
         raise DBSubnetGroupNotFoundFault(f"DB subnet group '{group}' does not exist.")
-    family = engine.default_parameter_group(version or engine.DEFAULT_VERSION)
-    group = params.get("DBClusterParameterGroupName", family)
-    if group.lower() not in {engine.default_parameter_group(v) for v in engine.VERSIONS}:
-        raise DBClusterParameterGroupNotFound(f"DBClusterParameterGroup not found: {group}")
-    if version is not None and group.lower() != family:
-        raise InvalidParameterCombination(
-            f"The Parameter Group {group} with DBParameterGroupFamily {group.lower().removeprefix('default.')} cannot be used "
-            f"for this instance. Please use a Parameter Group with DBParameterGroupFamily {engine.family(version)}"
-        )
     unknown = set(params.get("VpcSecurityGroupIds", ())) - {control.deployment.security_group}
     if unknown:
         raise InvalidVPCNetworkStateFault(
@@ -144,14 +135,17 @@ async def restore_db_cluster_from_snapshot(control: Control, params: Params) -> 
     return {"DBCluster": shapes.cluster(control, view)}
 
 
+_FILTERS = {"db-cluster-id": "identifier", "db-cluster-resource-id": "resource_id", "engine": None}
+
+
 @operation("DescribeDBClusters", takes="DBClusterIdentifier Filters MaxRecords Marker")
 async def describe_db_clusters(control: Control, params: Params) -> Mapping[str, Any]:
     """One cluster by name or ARN, or a page of all."""
-    limit, after = paging.page_limits(params)
-    fields = {"db-cluster-id": "identifier", "engine": None}
-    page = Page(limit, after, filters.equals(control, params.get("Filters", ()), fields))
-    views = await clusters.describe(control, _named(control, params), page)
-    listed, marker = pages.cut(views, limit, lambda view: view.cluster.identifier)
+    limit, name = paging.limit(params), _named(control, params)
+    equals = filters.equals(control, params.get("Filters", ()), _FILTERS)
+    page = Page(limit, paging.after("DescribeDBClusters", params, name), equals)
+    views = await clusters.describe(control, name, page)
+    listed, marker = paging.cut("DescribeDBClusters", params, views, lambda view: view.cluster.identifier)
     return {"DBClusters": [shapes.cluster(control, view) for view in listed], **marker}
 
 

@@ -16,6 +16,8 @@ _KNOWN = {
     "db-cluster-snapshot-id": ("DB Cluster Snapshot Identifiers", "cluster-snapshot"),
     "snapshot-type": ("Snapshot Types", None),
     "engine": ("Engine Names", None),
+    "db-cluster-resource-id": ("DB Cluster Resource Ids", None),
+    "dbi-resource-id": ("DB Instance Resource Ids", None),
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stilldb.awsapi import paging
-from stilldb.awsapi.operations import filters, pages, shapes
+from stilldb.awsapi.operations import filters, shapes
 from stilldb.awsapi.operations.declared import Params, operation
 from stilldb.control import instances
 from stilldb.control.context import Control
@@ -26,7 +26,7 @@ _INSIGHTS = "Performance Insights is not available yet: leave it out."
 )
 async def create_db_instance(control: Control, params: Params) -> Mapping[str, Any]:
     """A PostgreSQL server and a gateway for a cluster."""
-    engine.engine(params["Engine"])
+    engine.engine_of_cluster(params["Engine"])
     new = NewInstance(
         identifier=names.identifier(params["DBInstanceIdentifier"], "DBInstanceIdentifier"),
         cluster_identifier=names.reference(
@@ -44,14 +44,22 @@ async def create_db_instance(control: Control, params: Params) -> Mapping[str, A
     return {"DBInstance": shapes.instance(control, await instances.create(control, new))}
 
 
+_FILTERS = {
+    "db-instance-id": "identifier",
+    "db-cluster-id": "cluster_identifier",
+    "dbi-resource-id": "resource_id",
+    "engine": None,
+}
+
+
 @operation("DescribeDBInstances", takes="DBInstanceIdentifier Filters MaxRecords Marker")
 async def describe_db_instances(control: Control, params: Params) -> Mapping[str, Any]:
     """One instance by name or ARN, or a page of all."""
-    limit, after = paging.page_limits(params)
-    fields = {"db-instance-id": "identifier", "db-cluster-id": "cluster_identifier", "engine": None}
-    page = Page(limit, after, filters.equals(control, params.get("Filters", ()), fields))
-    views = await instances.describe(control, _named(control, params), page)
-    listed, marker = pages.cut(views, limit, lambda view: view.instance.identifier)
+    limit, name = paging.limit(params), _named(control, params)
+    equals = filters.equals(control, params.get("Filters", ()), _FILTERS)
+    page = Page(limit, paging.after("DescribeDBInstances", params, name), equals)
+    views = await instances.describe(control, name, page)
+    listed, marker = paging.cut("DescribeDBInstances", params, views, lambda view: view.instance.identifier)
     return {"DBInstances": [shapes.instance(control, view) for view in listed], **marker}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stilldb.awsapi import paging
-from stilldb.awsapi.operations import filters, pages, shapes
+from stilldb.awsapi.operations import filters, shapes
 from stilldb.awsapi.operations.declared import Params, operation
 from stilldb.control import snapshots
 from stilldb.control.context import Control
@@ -45,33 +45,43 @@ async def describe_db_cluster_snapshots(control: Control, params: Params) -> Map
     Nothing is shared with this account or public, so those types list nothing and IncludeShared and IncludePublic add
     nothing. A cluster and a snapshot name together narrow the answer, as on AWS.
     """
-    limit, after = paging.page_limits(params)
-    page = Page(limit, after, _equals(control, params))
-    found = await snapshots.describe(control, _named(control, params), page)
-    listed, marker = pages.cut(found, limit, lambda row: row.identifier)
+    limit, name = paging.limit(params), _named(control, params)
+    equals = filters.equals(control, params.get("Filters", ()), _FILTERS)
+    narrowed = _narrowed(control, params)
+    if name is None:
+        for field, values in narrowed.items():
+            equals[field] = [value for value in values if value in equals.get(field, values)]
+    page = Page(limit, paging.after("DescribeDBClusterSnapshots", params, name), equals)
+    found = await snapshots.describe(control, name, page)
+    fitting = [row for row in found if all(getattr(row, field) in narrowed[field] for field in narrowed)]
+    listed, marker = paging.cut("DescribeDBClusterSnapshots", params, fitting, lambda row: row.identifier)
     return {"DBClusterSnapshots": [shapes.snapshot(control, row) for row in listed], **marker}
 
 
-def _equals(control: Control, params: Params) -> dict[str, Any]:
-    fields = {
-        "db-cluster-id": "cluster_identifier",
-        "db-cluster-snapshot-id": "identifier",
-        "snapshot-type": "snapshot_type",
-        "engine": None,
-    }
-    wanted = filters.equals(control, params.get("Filters", ()), fields)
+_FILTERS = {
+    "db-cluster-id": "cluster_identifier",
+    "db-cluster-snapshot-id": "identifier",
+    "snapshot-type": "snapshot_type",
+    "engine": None,
+}
+
+
+def _narrowed(control: Control, params: Params) -> dict[str, list[str]]:
+    """What the parameters leave of each field: unlike a filter, they make an empty list of a named snapshot."""
+    wanted: dict[str, list[str]] = {}
     if "DBClusterIdentifier" in params:
-        name = names.reference(
-            params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment
-        )
-        wanted["cluster_identifier"] = [c for c in wanted.get("cluster_identifier", [name]) if c == name]
+        wanted["cluster_identifier"] = [
+            names.reference(
+                params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment
+            )
+        ]
     kind = params.get("SnapshotType")
     if kind is not None:
         if kind not in _TYPES:
             raise InvalidParameterValue(
                 f"Invalid snapshot type: {kind}. Valid types are {', '.join(_TYPES)}."
             )
-        wanted["snapshot_type"] = [t for t in wanted.get("snapshot_type", _OWN) if t == kind]
+        wanted["snapshot_type"] = [kind] if kind in _OWN else []
     return wanted
 
 
