@@ -1,0 +1,194 @@
+"""insert: documents checked, their ``_id`` first, stored in batches; the refused ones are told apart."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import asyncpg
+import bson
+from bson import ObjectId, Regex
+
+from stilldb.documents import rowchanges
+from stilldb.documents.catalog import Catalog, Collection
+from stilldb.documents.duplicates import duplicate_key, refused
+from stilldb.documents.indexes import ID_INDEX, REFUSALS, id_key
+from stilldb.documents.model import Inserted, Namespace, WriteError
+from stilldb.documents.pool import Pool
+from stilldb.documents.reads import changed
+from stilldb.documents.rowchanges import BecameMultikey, Entry
+from stilldb.query.errors import MongoError
+from stilldb.query.values import Document, decode, encode
+
+LARGEST: Final = 16 * 2**20  # bytes of a document
+_BATCH: Final = 5000  # documents
+_BATCH_BYTES: Final = 8 * 2**20
+_TRIES: Final = 10
+_INT: Final = struct.Struct("<i")
+
+
+def check_id(value: object) -> None:
+    """Raise InvalidIdField for what can't be an ``_id``."""
+    if isinstance(value, list | Regex):
+        kind = "array" if isinstance(value, list) else "regex"
+        raise MongoError("InvalidIdField", f"The '_id' value cannot be of type {kind}")
+    if isinstance(value, dict) and any(name.startswith("$") for name in value):
+        raise MongoError("DollarPrefixedFieldName", "_id fields may not contain '$'-prefixed fields")
+
+
+def check_stored(document: Document, raw: bytes) -> None:
+    """Raise for a document that can't be stored."""
+    if len(raw) > LARGEST:
+        raise MongoError(
+            "BSONObjectTooLarge", f"object to insert too large. size in bytes: {len(raw)}, max size: {LARGEST}"
+        )
+    for name in document:
+        if name.startswith("$"):
+            raise MongoError(
+                "DollarPrefixedFieldName", f"The dollar ($) prefixed field '{name}' is not valid for storage."
+            )
+    check_id(document["_id"])
+
+
+def prepared(raw: bytes) -> Entry:
+    """The entry for a new document: with an ``_id``, in front. The bytes are kept as they came when that is so."""
+    document = decode(raw)
+    if "_id" not in document:
+        own = ObjectId()
+        raw = b"".join((_INT.pack(len(raw) + 17), b"\x07_id\x00", own.binary, raw[4:]))
+        document = {"_id": own, **document}
+    elif raw[5:9] != b"_id\x00":
+        document = {"_id": document["_id"], **document}
+        raw = encode(document)
+    check_stored(document, raw)
+    return Entry.of(id_key(document["_id"]), raw, document)
+
+
+class Inserter:
+    """Inserts into every collection."""
+
+    def __init__(self, pool: Pool, catalog: Catalog) -> None:
+        self._pool = pool
+        self._catalog = catalog
+
+    async def insert(self, namespace: Namespace, raws: list[bytes], *, ordered: bool) -> Inserted:
+        """Store documents; each batch is durable before the next begins. With ``ordered`` the first error ends it."""
+        errors: list[WriteError] = []
+        entries: list[tuple[int, Entry]] = []
+        for number, raw in enumerate(raws):
+            try:
+                entries.append((number, prepared(raw)))
+            except (MongoError, bson.errors.InvalidBSON) as error:
+                told = error if isinstance(error, MongoError) else MongoError("InvalidBSON", str(error))
+                errors.append(WriteError(number, told))
+                if ordered:
+                    break
+        count = 0
+        for batch in _batches(entries):
+            stored, refusals = await self._batch(namespace, batch, ordered)
+            count += stored
+            errors += refusals
+            if refusals and ordered:
+                errors = refusals  # what came after it was not tried
+                break
+        return Inserted(count, sorted(errors, key=lambda error: error.index))
+
+    async def _batch(
+        self, namespace: Namespace, batch: list[tuple[int, Entry]], ordered: bool
+    ) -> tuple[int, list[WriteError]]:
+        for _ in range(_TRIES):
+            collection = await self._catalog.find_or_create(namespace)
+            entries = [entry for _, entry in batch]
+            try:
+                async with self._pool.connection() as connection:
+                    if await rowchanges.insert(connection, collection, entries):
+                        return len(entries), []
+            except BecameMultikey as found:
+                await self._catalog.mark_multikey(found.index)
+            except asyncpg.UndefinedTableError:
+                pass
+            except (asyncpg.UniqueViolationError, MongoError) as error:
+                refusal = _told(error, collection, entries[0])
+                if len(batch) == 1:
+                    return 0, [WriteError(batch[0][0], refusal)]
+                return await self._one_by_one(collection, batch, ordered)
+            self._catalog.forget(namespace)
+        raise changed(namespace)
+
+    async def _one_by_one(
+        self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
+    ) -> tuple[int, list[WriteError]]:
+        """Some are refused: those whose ``_id`` is taken are set aside first, the rest goes in as one if it can."""
+        errors: list[WriteError] = []
+        left: list[tuple[int, Entry]] = []
+        async with self._pool.transaction() as connection:
+            rows = await connection.fetch(
+                f"SELECT id FROM {collection.table} WHERE id = ANY($1::bytea[])",
+                [entry.id for _, entry in batch],
+            )
+            taken = {row["id"] for row in rows}
+            for number, entry in batch:
+                if entry.id in taken:
+                    errors.append(WriteError(number, refused(collection, ID_INDEX, entry.document)))
+                    if ordered:
+                        break
+                else:
+                    taken.add(entry.id)
+                    left.append((number, entry))
+            more = await self._carefully(connection, collection, left, ordered)
+        if ordered and more:
+            errors = more
+        else:
+            errors += more
+        refusals = {error.index for error in more}
+        last = errors[0].index if ordered and errors else None
+        stored = [number for number, _ in left if number not in refusals and (last is None or number < last)]
+        return len(stored), errors
+
+    async def _carefully(
+        self,
+        connection: asyncpg.Connection,
+        collection: Collection,
+        entries: list[tuple[int, Entry]],
+        ordered: bool,
+    ) -> list[WriteError]:
+        """Store what can be stored, each refusal undone by a savepoint; halves, until the refused ones stand alone."""
+        if not entries:
+            return []
+        try:
+            async with connection.transaction():
+                if not await rowchanges.insert(connection, collection, [entry for _, entry in entries]):
+                    raise MongoError("WriteConflict", "the collection's indexes changed; try again")
+        except (asyncpg.UniqueViolationError, MongoError) as error:
+            if len(entries) == 1:
+                return [WriteError(entries[0][0], _told(error, collection, entries[0][1]))]
+        else:
+            return []
+        middle = len(entries) // 2
+        first = await self._carefully(connection, collection, entries[:middle], ordered)
+        if first and ordered:
+            return first
+        return first + await self._carefully(connection, collection, entries[middle:], ordered)
+
+
+def _told(error: Exception, collection: Collection, entry: Entry) -> MongoError:
+    """The document's own error; anything else goes on its way."""
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return duplicate_key(error, collection, entry.document)
+    if isinstance(error, MongoError) and error.name in REFUSALS:
+        return error
+    raise error
+
+
+def _batches(entries: list[tuple[int, Entry]]) -> Iterator[list[tuple[int, Entry]]]:
+    batch: list[tuple[int, Entry]] = []
+    size = 0
+    for pair in entries:
+        if batch and (len(batch) >= _BATCH or size + len(pair[1].raw) > _BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(pair)
+        size += len(pair[1].raw)
+    if batch:
+        yield batch
