@@ -51,7 +51,7 @@ async def start(session: Session, mechanism: str, payload: Any, options: Documen
         )
     content = _payload(payload)
     try:
-        found = await session.documents.find_user(scram.user_of(content))
+        found = await session.context.documents.find_user(scram.user_of(content))
         verifiers = {verifier["mechanism"]: verifier for verifier in found["verifiers"]} if found else {}
         conversation = scram.Conversation(mechanism, content, verifiers.get(mechanism))
     except scram.AuthenticationError as error:
@@ -93,9 +93,3 @@ def _refused(session: Session, error: scram.AuthenticationError) -> None:
     log.warning(
         event("authentication failed", connection=session.connection_id, remote=session.remote, reason=error)
     )
-
-
-def require(session: Session, command: str) -> None:
-    """Refuse a command that needs a user."""
-    if session.user is None:
-        raise MongoError("Unauthorized", f"Command {command} requires authentication")

@@ -1,24 +1,20 @@
-"""Open cursors of a gateway, and replies that carry raw documents."""
+"""Open cursors of a gateway."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-import struct
 import time
 from collections.abc import AsyncGenerator
 
-import bson
-
-from stilldb.gateway.request import RawReply
+from stilldb.gateway.replies import cursor_reply
+from stilldb.gateway.request import RawReply, Request
 from stilldb.query.errors import MongoError
 
 IDLE_SECONDS = 600.0
 MOST_OPEN = 450  # DocumentDB's limit for its smaller instance classes
 MAX_BATCH_BYTES = 16 * 1024 * 1024
 FIRST_BATCH = 101  # documents, where the client names no batch size
-_INT = struct.Struct("<i")
-_KEYS = [b"\x03" + str(number).encode() + b"\x00" for number in range(1000)]
 
 Source = AsyncGenerator[list[bytes], None]
 
@@ -26,39 +22,47 @@ Source = AsyncGenerator[list[bytes], None]
 class Cursor:
     """Documents still to be sent: what was read ahead, and the source of the rest."""
 
-    def __init__(self, namespace: str, source: Source) -> None:
-        self.id = secrets.randbits(63) | 1
+    __slots__ = ("_ahead", "_source", "busy", "exhausted", "id", "namespace", "owner", "used")
+
+    def __init__(self, namespace: str, source: Source, owner: str | None = None) -> None:
+        self.id = 0  # until it is kept
         self.namespace = namespace
-        self.used = time.monotonic()
-        self.owner: str | None = None
+        self.owner = owner
+        self.used = 0.0
         self.busy = False
+        self.exhausted = False
         self._source = source
         self._ahead: list[bytes] = []
-        self.exhausted = False
 
     async def next_batch(self, size: int | None) -> list[bytes]:
         """At most ``size`` documents (None: as many as fit) that together fit a reply; at least one if there is one."""
         batch: list[bytes] = []
-        total = 0
+        room = MAX_BATCH_BYTES
         while size is None or len(batch) < size:
             if not self._ahead and not await self._read():
-                break
-            taken = 0
-            for document in self._ahead:
-                if (batch and total + len(document) > MAX_BATCH_BYTES) or (
-                    size is not None and len(batch) >= size
-                ):
-                    break
-                batch.append(document)
-                total += len(document) + 16
-                taken += 1
-            full = taken < len(self._ahead)
+                return batch
+            taken, room = self._fitting(size, len(batch), room)
+            batch += self._ahead[:taken]
             del self._ahead[:taken]
-            if full:
-                break
-        if size is not None and len(batch) == size and not self._ahead and not self.exhausted:
+            if self._ahead:
+                return batch
+        if size and not self._ahead:
             await self._read()  # so that a finished cursor says so with its last documents
         return batch
+
+    def _fitting(self, size: int | None, have: int, room: int) -> tuple[int, int]:
+        """How many of the documents at hand fit beside ``have`` others, and the room that is left then."""
+        wanted = len(self._ahead) if size is None else min(size - have, len(self._ahead))
+        total = sum(map(len, self._ahead[:wanted])) + 16 * wanted
+        if total <= room:
+            return wanted, room - total
+        taken = 0
+        for document in self._ahead[:wanted]:
+            if (have or taken) and len(document) + 16 > room:
+                break
+            room -= len(document) + 16
+            taken += 1
+        return taken, room
 
     async def _read(self) -> bool:
         """Read ahead; False at the end."""
@@ -90,14 +94,15 @@ class Cursors:
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, cursor: Cursor, owner: str | None) -> int:
-        """Keep a cursor for its owner; its id."""
+    def add(self, cursor: Cursor) -> int:
+        """Keep a cursor; its id."""
         if len(self._open) >= MOST_OPEN:
             raise MongoError(
                 "OperationFailed",
                 f"Cannot open a new cursor since too many cursors are already opened: {MOST_OPEN}",
             )
-        cursor.owner = owner
+        cursor.id = secrets.randbits(63) | 1
+        cursor.used = time.monotonic()
         self._open[cursor.id] = cursor
         return cursor.id
 
@@ -117,50 +122,71 @@ class Cursors:
         return cursor
 
     async def kill(self, cursor_id: int, owner: str | None) -> bool:
-        """Close a cursor; False when there is none of that user."""
+        """Close a cursor; False when there is none of that user. One in use ends when it is done."""
         cursor = self._open.get(cursor_id)
         if cursor is None or cursor.owner != owner:
             return False
         del self._open[cursor_id]
-        await cursor.close()
+        if not cursor.busy:
+            await cursor.close()
         return True
 
-    def drop(self, cursor_id: int) -> None:
-        """Forget a cursor that is finished."""
-        self._open.pop(cursor_id, None)
+    def holds(self, cursor: Cursor) -> bool:
+        """Whether it is still open."""
+        return cursor.id in self._open
+
+    async def drop(self, cursor: Cursor) -> None:
+        """Close and forget a cursor."""
+        self._open.pop(cursor.id, None)
+        await cursor.close()
 
     async def close_idle(self) -> None:
         """Close what nobody has asked for lately."""
         limit = time.monotonic() - IDLE_SECONDS
         for cursor in [c for c in self._open.values() if c.used < limit and not c.busy]:
-            self.drop(cursor.id)
-            await cursor.close()
+            await self.drop(cursor)
 
     async def close_all(self) -> None:
-        """Close every cursor."""
-        cursors = list(self._open.values())
+        """Close every cursor that is not in use."""
+        idle = [cursor for cursor in self._open.values() if not cursor.busy]
         self._open.clear()
-        await asyncio.gather(*(cursor.close() for cursor in cursors), return_exceptions=True)
+        await asyncio.gather(*(cursor.close() for cursor in idle), return_exceptions=True)
 
 
-def _array(documents: list[bytes]) -> bytes:
-    """A BSON array of raw documents."""
-    parts: list[bytes] = []
-    for number, document in enumerate(documents):
-        parts.append(_KEYS[number] if number < len(_KEYS) else b"\x03" + str(number).encode() + b"\x00")
-        parts.append(document)
-    content = b"".join(parts)
-    return b"".join((_INT.pack(len(content) + 5), content, b"\x00"))
+async def open_cursor(
+    request: Request, namespace: str, source: Source, size: int | None, *, single: bool = False
+) -> RawReply:
+    """The reply with a new cursor's first documents; ``size`` is how many at most, ``single`` wants no others."""
+    cursor = Cursor(namespace, source, request.session.user)
+    try:
+        batch = await cursor.next_batch(FIRST_BATCH if size is None else size)
+        if single or cursor.finished:
+            await cursor.close()
+        else:
+            request.session.context.cursors.add(cursor)
+    except BaseException:
+        await cursor.close()
+        raise
+    return cursor_reply(namespace, cursor.id, batch, first=True)
 
 
-def find_reply(namespace: str, cursor_id: int, batch: list[bytes], *, first: bool) -> RawReply:
-    """``{cursor: {firstBatch | nextBatch, id, ns}, ok: 1}`` put together from bytes: no document is decoded."""
-    array = _array(batch)
-    tail = bson.encode({"id": bson.Int64(cursor_id), "ns": namespace})[4:]  # elements and the closing zero
-    name = b"\x04firstBatch\x00" if first else b"\x04nextBatch\x00"
-    cursor = b"".join((_INT.pack(4 + len(name) + len(array) + len(tail)), name, array, tail))
-    content = b"".join((b"\x03cursor\x00", cursor, _OK))
-    return RawReply(b"".join((_INT.pack(len(content) + 5), content, b"\x00")))
-
-
-_OK = b"\x01ok\x00" + struct.pack("<d", 1.0)
+async def continue_cursor(request: Request, cursor_id: int, collection: str, size: int | None) -> RawReply:
+    """The reply with the next documents of a cursor. Where the client takes a stream, there is more until it ends."""
+    cursors = request.session.context.cursors
+    namespace = f"{request.database}.{collection}"
+    request.more = False
+    cursor = cursors.find(cursor_id, namespace, request.session.user)
+    cursor.busy = True
+    try:
+        batch = await cursor.next_batch(size)
+    except BaseException:  # whatever ended the source, there is nothing more to be had from it
+        await cursors.drop(cursor)
+        raise
+    finally:
+        cursor.busy = False
+    if cursor.finished or not cursors.holds(cursor):  # the other way to end: it was killed meanwhile
+        await cursors.drop(cursor)
+        return cursor_reply(namespace, 0, batch, first=False)
+    cursor.used = time.monotonic()
+    request.more = request.exhaust
+    return cursor_reply(namespace, cursor_id, batch, first=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 
@@ -12,26 +11,15 @@ import bson.errors
 from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
 from stilldb.util.log import event
+from stilldb.wire.errors import ProtocolError
 
 log = logging.getLogger("stilldb.gateway")
 
 
-def reply_for(error: BaseException, command: str) -> Document:
-    """The error reply. What is not a MongoError is logged under an id, and only the id is shown."""
-    if isinstance(error, TimeoutError | asyncio.CancelledError):
-        error = MongoError("MaxTimeMSExpired", "operation exceeded time limit")
-    elif isinstance(error, bson.errors.InvalidBSON):
-        error = MongoError("InvalidBSON", f"the command holds BSON that can't be read: {error}")
-    elif isinstance(error, bson.errors.InvalidDocument | OverflowError):
-        error = MongoError("BadValue", f"a value can't be stored as BSON: {error}")
-    elif isinstance(error, RecursionError):
-        error = MongoError("Overflow", "the command is nested too deep")
+def reply_for(error: Exception, command: str) -> Document:
+    """The error reply. What nobody expects is logged under an id, and only the id is shown."""
     if not isinstance(error, MongoError):
-        request_id = uuid.uuid4().hex
-        log.error(event("internal error", command=command, request=request_id), exc_info=error)
-        error = MongoError(
-            "InternalError", f"An internal error occurred. The gateway's log has it as {request_id}."
-        )
+        error = expected(error) or _internal(error, command)
     reply: Document = {
         "ok": 0.0,
         "errmsg": error.message,
@@ -42,3 +30,29 @@ def reply_for(error: BaseException, command: str) -> Document:
     if error.labels:
         reply["errorLabels"] = list(error.labels)
     return reply
+
+
+def out_of_time() -> MongoError:
+    """The answer when maxTimeMS has passed."""
+    return MongoError("MaxTimeMSExpired", "operation exceeded time limit")
+
+
+def expected(error: Exception) -> MongoError | None:
+    """The MongoError that an error of another kind stands for; None for what nobody expects."""
+    if isinstance(error, OSError | EOFError):  # TimeoutError too: PostgreSQL did not answer
+        return MongoError("HostUnreachable", "the instance's storage does not answer; try again")
+    if isinstance(error, bson.errors.InvalidBSON | ProtocolError):
+        return MongoError("InvalidBSON", f"the command holds BSON that can't be read: {error}")
+    if isinstance(error, bson.errors.InvalidDocument | OverflowError):
+        return MongoError("BadValue", f"a value can't be stored as BSON: {error}")
+    if isinstance(error, RecursionError):
+        return MongoError("Overflow", "the command is nested too deep")
+    return None
+
+
+def _internal(error: Exception, command: str) -> MongoError:
+    request_id = uuid.uuid4().hex
+    log.error(event("internal error", command=command, request=request_id), exc_info=error)
+    return MongoError(
+        "InternalError", f"An internal error occurred. The gateway's log has it as {request_id}."
+    )

@@ -1,20 +1,18 @@
-"""Limits of BSON from outside, checked before it is decoded: size, and nesting that a decoder's recursion survives. Pure.
+"""BSON from outside, looked at without decoding it: size, depth of nesting, an array's documents as they are. Pure.
 
-Source: BSON specification 1.1; DocumentDB's limits (16 MiB a document, 200 levels).
+What is wrong inside a document, its decoder finds; it survives any depth. Source: BSON specification 1.1; DocumentDB's
+limits (16 MiB a document, 200 levels).
 """
 
 from __future__ import annotations
 
 import struct
 
-from stilldb.wire.errors import InvalidBson
+from stilldb.wire.errors import ProtocolError
 
 MAX_DOCUMENT = 16 * 1024 * 1024
 MAX_COMMAND = 48_000_000  # a command may carry many documents
 MAX_DEPTH = 200
-_SHALLOW = (
-    MAX_DEPTH * 7
-)  # a document nested that deep has at least this many bytes: shorter ones need no walk
 _INT = struct.Struct("<i")
 
 # Element type -> size of its value in bytes; the others have a length of their own.
@@ -33,78 +31,131 @@ _FIXED = {
     0x7F: 0,
 }
 _STRINGS = {0x02, 0x0D, 0x0E}
-_CODE_WITH_SCOPE = 0x0F
-_NESTED = {0x03, 0x04, _CODE_WITH_SCOPE}
+_DOCUMENT, _ARRAY, _BINARY, _REGEX, _POINTER, _CODE_WITH_SCOPE = 0x03, 0x04, 0x05, 0x0B, 0x0C, 0x0F
+_NESTED = {_DOCUMENT, _ARRAY, _CODE_WITH_SCOPE}
+_NESTING_BYTES = [bytes([kind]) for kind in sorted(_NESTED)]
 
 
-def check(document: bytes | memoryview, longest: int = MAX_DOCUMENT) -> None:
-    """Raise InvalidBson for bytes that are no document, too long or nested too deep.
+def document_at(data: bytes, at: int, end: int, longest: int) -> tuple[bytes, int]:
+    """The document that begins at ``at`` and where it ends; raises ProtocolError unless it lies before ``end``."""
+    if at + 4 > end:
+        raise ProtocolError("a document is cut off")
+    (length,) = _INT.unpack_from(data, at)
+    stop = at + length
+    if length < 5 or stop > end or data[stop - 1] != 0:
+        raise ProtocolError("a document's length does not match its bytes")
+    if length > longest:
+        raise ProtocolError(f"a document of {length} bytes is larger than {longest}")
+    return data[at:stop], stop
 
-    The length and the end are always checked. The elements are walked only where nesting could matter: what else is wrong
-    inside, the decoder finds.
+
+def too_deep(document: bytes) -> bool:
+    """Whether documents are nested in ``document`` deeper than the limit; raises ProtocolError if it is no BSON.
+
+    Each level costs a byte that names a nesting type, so most documents need no walk to be known shallow.
     """
-    size = len(document)
-    if size < 5 or _INT.unpack_from(document)[0] != size or document[-1] != 0:
-        raise InvalidBson("a document's length does not match its bytes")
-    if size > longest:
-        raise InvalidBson(f"a document of {size} bytes is larger than {longest}")
-    if size > _SHALLOW:
-        _walk(bytes(document))
+    if sum(document.count(byte) for byte in _NESTING_BYTES) < MAX_DEPTH:
+        return False
+    return _deeper_than(document, MAX_DEPTH)
 
 
-def _walk(data: bytes) -> None:
+def _deeper_than(data: bytes, most: int) -> bool:
     """Follow nested documents without recursion; everything else is skipped by its length."""
     ends = [len(data) - 1]
     at = 4
     while ends:
         if at >= ends[-1]:
             if at != ends.pop():
-                raise InvalidBson("an element reaches past the end of its document")
+                raise ProtocolError("an element reaches past the end of its document")
             at += 1
             continue
         kind = data[at]
-        value = data.find(b"\0", at + 1, ends[-1]) + 1
-        if value == 0:
-            raise InvalidBson("an element's name has no end")
+        value = _end_of_name(data, at, ends[-1])
         if kind == _CODE_WITH_SCOPE:  # a string, then a document as nested as any
             _read_length(data, value, ends[-1])
             value += 8 + _read_length(data, value + 4, ends[-1])
         if kind in _NESTED:
             length = _read_length(data, value, ends[-1])
             if length < 5 or data[value + length - 1] != 0:
-                raise InvalidBson("an embedded document's length is wrong")
+                raise ProtocolError("an embedded document's length is wrong")
             ends.append(value + length - 1)
-            if len(ends) > MAX_DEPTH:
-                raise InvalidBson(f"documents are nested deeper than {MAX_DEPTH} levels")
+            if len(ends) > most:
+                return True
             at = value + 4
         else:
             at = _after(data, kind, value, ends[-1])
+    return False
+
+
+def take_array(command: bytes, field: bytes) -> tuple[bytes, list[bytes]] | None:
+    """``command`` without its top-level array ``field``, and the documents of that array as they are.
+
+    None when there is no such field, or it is no array of documents: then the decoder may have it. Raises ProtocolError
+    for what is no BSON.
+    """
+    at, end = 4, len(command) - 1
+    while at < end:
+        value = _end_of_name(command, at, end)
+        after = _after(command, command[at], value, end)
+        if command[at] == _ARRAY and command[at + 1 : value - 1] == field:
+            documents = _array_documents(command, value, after)
+            if documents is None:
+                return None
+            size = _INT.pack(len(command) - (after - at))
+            return b"".join((size, command[4:at], command[after:])), documents
+        at = after
+    return None
+
+
+def _array_documents(data: bytes, start: int, stop: int) -> list[bytes] | None:
+    documents: list[bytes] = []
+    at, end = start + 4, stop - 1
+    while at < end:
+        if data[at] != _DOCUMENT:
+            return None
+        document, at = document_at(data, _end_of_name(data, at, end), end, MAX_COMMAND)
+        documents.append(document)
+    return documents
+
+
+def _end_of_name(data: bytes, at: int, end: int) -> int:
+    value = data.find(b"\0", at + 1, end) + 1
+    if value == 0:
+        raise ProtocolError("an element's name has no end")
+    return value
 
 
 def _read_length(data: bytes, at: int, end: int) -> int:
     if at + 4 > end:
-        raise InvalidBson("an element is cut off")
+        raise ProtocolError("an element is cut off")
     length = int(_INT.unpack_from(data, at)[0])
     if length < 0 or at + length > end:
-        raise InvalidBson("an element's length reaches past its document")
+        raise ProtocolError("an element's length reaches past its document")
     return length
 
 
 def _after(data: bytes, kind: int, value: int, end: int) -> int:
+    """Where the element ends whose value of type ``kind`` begins at ``value``."""
     if kind in _FIXED:
         at = value + _FIXED[kind]
     elif kind in _STRINGS:
         at = value + 4 + _read_length(data, value, end)
-    elif kind == 0x05:
+    elif kind in _NESTED:
+        length = _read_length(data, value, end)
+        if length < 5:
+            raise ProtocolError("an embedded document's length is wrong")
+        at = value + length
+    elif kind == _BINARY:
         at = value + 5 + _read_length(data, value, end)
-    elif kind == 0x0B:
-        at = data.find(b"\0", data.find(b"\0", value, end) + 1, end) + 1
-        if at <= value + 1:
-            raise InvalidBson("a regular expression has no end")
-    elif kind == 0x0C:
+    elif kind == _REGEX:
+        pattern = data.find(b"\0", value, end) + 1
+        at = data.find(b"\0", pattern, end) + 1
+        if pattern == 0 or at == 0:
+            raise ProtocolError("a regular expression has no end")
+    elif kind == _POINTER:
         at = value + 4 + _read_length(data, value, end) + 12
     else:
-        raise InvalidBson(f"there is no BSON type {kind:#04x}")
+        raise ProtocolError(f"there is no BSON type {kind:#04x}")
     if at > end:
-        raise InvalidBson("an element reaches past the end of its document")
+        raise ProtocolError("an element reaches past the end of its document")
     return at

@@ -5,7 +5,3 @@ from __future__ import annotations
 
 class ProtocolError(Exception):
     """The bytes are not MongoDB's wire protocol, or break one of its limits."""
-
-
-class InvalidBson(ProtocolError):
-    """A document's bytes are not BSON, or break its limits."""
