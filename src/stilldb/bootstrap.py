@@ -254,7 +254,9 @@ def _require_same_region(tx: SqlTransaction, region: str) -> None:
         )
 
 
-def _handler(control: Control, operation: Operation) -> app.Handler:
+def handler(control: Control, operation: Operation) -> app.Handler:
+    """What the request chain calls for an operation."""
+
     async def handle(context: RequestContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
         operation.check(params)
         return await operation.run(control, params)
@@ -275,5 +277,5 @@ def _application(
         return JSONResponse({"status": "serving", "version": __version__, "region": options.region})
 
     routes = [Route("/_stilldb/ca-bundle.pem", ca_bundle), Route("/_stilldb/health", health)]
-    handlers = {name: _handler(control, operation) for name, operation in OPERATIONS.items()}
+    handlers = {name: handler(control, operation) for name, operation in OPERATIONS.items()}
     return app.build(handlers, authenticate, routes)

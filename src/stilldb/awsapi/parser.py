@@ -98,7 +98,7 @@ def _structure(shape: Any, node: Node, path: str) -> dict[str, Any]:
 
 
 def _list(shape: Any, node: Node, path: str) -> list[Any]:
-    """``Tags.Tag.1``, ``Tags.member.1`` and ``Tags.1``; ``Tags=`` is an empty list."""
+    """``Tags.Tag.1``, ``Tags.member.1`` and ``Tags.1``, as older and hand-written clients send them; ``Tags=`` is an empty list."""
     if set(node) == {None}:
         if node[None] == "":
             return []
@@ -106,7 +106,7 @@ def _list(shape: Any, node: Node, path: str) -> list[Any]:
     names = (
         shape.member.serialization.get("name"),
         "member",
-        shape.name.removesuffix("List").removesuffix("s"),
+        path.rpartition(".")[2].removesuffix("s"),  # TagKeys.TagKey.1
     )
     items = next((node[name] for name in names if name in node), node)
     indexes = sorted(int(part) for part in items if part is not None and _INDEX.fullmatch(part))

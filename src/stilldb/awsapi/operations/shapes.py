@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stilldb.awsapi import model
 from stilldb.control import clusters, instances, snapshots
 from stilldb.control.context import Control
 from stilldb.control.views import ClusterView, InstanceView
@@ -52,8 +53,15 @@ def cluster(control: Control, view: ClusterView) -> Shape:
             "DeletionProtection": row.deletion_protection,
             "StorageType": row.storage_type if row.storage_type == "iopt1" else None,
             "NetworkType": "IPV4",
+            **_if_modelled("DBCluster", CopyTagsToSnapshot=row.copy_tags_to_snapshot),
         }
     )
+
+
+def _if_modelled(shape: str, **values: Any) -> Shape:
+    """Members that only newer service models have."""
+    members = model.service().shape_for(shape).members
+    return {name: value for name, value in values.items() if name in members}
 
 
 def _member(row: Instance) -> Shape:
