@@ -14,6 +14,7 @@ from stilldb.documents.catalog import Collection
 from stilldb.documents.indexes import ID_INDEX, Index
 from stilldb.query import keys
 from stilldb.query.errors import MongoError
+from stilldb.query.numbers import to_float
 from stilldb.query.pushdown import ALWAYS, Bound, Plan
 from stilldb.query.values import Document
 
@@ -40,17 +41,29 @@ class Range:
 
 @dataclasses.dataclass(slots=True)
 class Access:
-    """A WHERE clause over ``c``, its parameters, and what it uses: an index's name, or None for a scan."""
+    """How documents are reached: FROM, WHERE and ORDER BY of a statement whose documents are ``c``, and its parameters.
 
-    where: str
-    params: list[Any]
-    index: str | None
-    pushed: str  # the path that the query form is searched by, "" when none
+    ``index`` is the name of the index that serves it, None for a scan; ``pushed`` the path that the query form is searched
+    by, "" when none; ``order`` the columns that number the rows, all descending or none.
+    """
+
+    source: str
+    where: str = "true"
+    params: list[Any] = dataclasses.field(default_factory=list)
+    index: str | None = None
+    pushed: str = ""
+    order: tuple[str, ...] = ("c.id",)
+    descending: bool = False
 
     def param(self, value: Any) -> str:
         """One more parameter's placeholder."""
         self.params.append(value)
         return f"${len(self.params)}"
+
+    @property
+    def sorts(self) -> bool:
+        """Whether the rows come in an index's order."""
+        return self.order != ("c.id",)
 
 
 def after(prefix: bytes) -> bytes | None:
@@ -59,16 +72,23 @@ def after(prefix: bytes) -> bytes | None:
     return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
 
 
-def access(collection: Collection, plan: Plan, hint: Hint = None) -> Access:
-    """The clause for a plan. Everything in it widens or is exact, as the plan says."""
-    made = Access("", [], None, "")
+def access(collection: Collection, plan: Plan, hint: Hint = None, sort: Document | None = None) -> Access:
+    """The access for a plan; everything in it widens or is exact, as the plan says.
+
+    It comes in the order of ``sort`` if an index has it and no other index serves the filter better: see ``Access.sorts``.
+    """
+    made = Access(f"{collection.table} c")
     clauses = [_ranges_clause("c.id", _id_ranges(bound), made) for bound in plan.ids]
     chosen = _hinted(collection, hint) if hint is not None else None
+    candidates = collection.indexes if hint is None else () if chosen is None else (chosen,)
+    best = None if plan.ids else _best(candidates, plan.bounds)
+    ordered = _ordered(candidates, plan.bounds, sort) if sort and not plan.ids else None
     if plan.ids:
         made.index = str(ID_INDEX["name"])
-    elif hint is None or chosen is not None:
-        candidates = collection.indexes if chosen is None else (chosen,)
-        clauses += _index_clause(candidates, plan.bounds, made)
+    if ordered is not None and (best is None or best.fixed <= ordered.fixed):
+        clauses += _in_order(collection, ordered, made)
+    elif best is not None:
+        clauses.append(_index_clause(best, made))
     if plan.condition != ALWAYS:
         made.pushed = jsonpath.render(plan.condition)
         # Without a query form a document is a candidate whatever is asked.
@@ -130,28 +150,67 @@ def _range_clause(column: str, span: Range, made: Access) -> str:
 # -- secondary indexes
 
 
-def _index_clause(indexes: Iterable[Index], bounds: Sequence[Bound], made: Access) -> list[str]:
-    """A clause by the index that fixes the most fields; none when no index helps."""
-    best: tuple[int, Index, list[Range]] | None = None
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Choice:
+    """An index, the ranges of its keys that are looked at, and how many leading fields those fix."""
+
+    index: Index
+    fixed: int
+    ranges: list[Range]
+    descending: bool = False
+
+
+def _best(indexes: Iterable[Index], bounds: Sequence[Bound]) -> _Choice | None:
+    """The index that fixes the most fields; None when none helps."""
+    best: _Choice | None = None
     for index in indexes:
         if index.partial is not None:
             continue  # whether the filter implies the index's own is not looked into
         fixed, ranges = _key_ranges(index, bounds)
-        if fixed and (best is None or fixed > best[0]):
-            best = (fixed, index, ranges)
-    if best is None:
-        return []
-    _, index, ranges = best
+        if fixed and (best is None or fixed > best.fixed):
+            best = _Choice(index, fixed, ranges)
+    return best
+
+
+def _index_clause(choice: _Choice, made: Access) -> str:
+    index, ranges = choice.index, choice.ranges
     made.index = index.name
     if len(ranges) == 1:
         inner = _range_clause("i.key", ranges[0], made)
-        return [f"c.id IN (SELECT i.id FROM {index.table} i WHERE {inner})"]
+        return f"c.id IN (SELECT i.id FROM {index.table} i WHERE {inner})"
     low = made.param([span.low for span in ranges])
     high = made.param([span.high or b"\xff" for span in ranges])
-    return [
+    return (
         f"c.id IN (SELECT i.id FROM unnest({low}::bytea[], {high}::bytea[]) AS r(low, high) "
         f"JOIN {index.table} i ON i.key >= r.low AND i.key < r.high)"
-    ]
+    )
+
+
+def _ordered(indexes: Iterable[Index], bounds: Sequence[Bound], sort: Document) -> _Choice | None:
+    """An index whose keys, one for each document, are in the order of ``sort`` within one range; None without one."""
+    wanted = [(path, 1 if to_float(direction) > 0 else -1) for path, direction in sort.items()]
+    equal = {".".join(bound.path) for bound in bounds if bound.op == "eq" and len(bound.values) == 1}
+    for index in indexes:
+        if index.multikey or not index.complete:
+            continue
+        skipped = 0
+        while skipped < len(index.fields) and index.fields[skipped][0] in equal and index.fields[skipped][0] not in sort:
+            skipped += 1
+        own = index.fields[skipped : skipped + len(wanted)]
+        reversed_ = [(path, -direction) for path, direction in own]
+        if wanted in (list(own), reversed_):
+            fixed, ranges = _key_ranges(index, bounds)
+            if len(ranges) == 1:
+                return _Choice(index, fixed, ranges, wanted == reversed_)
+    return None
+
+
+def _in_order(collection: Collection, choice: _Choice, made: Access) -> list[str]:
+    made.index = choice.index.name
+    made.source = f"{choice.index.table} i JOIN {collection.table} c ON c.id = i.id"
+    made.order = ("i.key", "i.id")
+    made.descending = choice.descending
+    return [_range_clause("i.key", choice.ranges[0], made)]
 
 
 def _key_ranges(index: Index, bounds: Sequence[Bound]) -> tuple[int, list[Range]]:

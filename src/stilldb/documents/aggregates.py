@@ -26,6 +26,7 @@ from stilldb.query.values import MISSING, Document, decode, encode
 
 Batch = list[Document]
 _TRIES = 5
+_ROWS = "SELECT reltuples FROM pg_class WHERE oid = $1::text::regclass"  # as of the last ANALYZE; -1 before the first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,9 +121,10 @@ class Aggregator:
             if collection is None:
                 return []
             made = access(collection, query.plan, find.hint)
-            statement = groups.statement(collection, plan, made)
             try:
                 async with self._pool.connection() as connection:
+                    size = await connection.fetchval(_ROWS, collection.table)
+                    statement = groups.statement(plan, made, doubles=size <= groups.MOST_DOUBLES)
                     rows = await connection.fetch(statement, *made.params)
             except asyncpg.UndefinedTableError:
                 self._catalog.forget(namespace)

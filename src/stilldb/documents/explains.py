@@ -37,7 +37,7 @@ class Explainer:
         collection = await self._catalog.find(namespace)
         if collection is None:
             return {"stage": "EOF"}
-        made = access(collection, query.plan, find.hint)
+        made = access(collection, query.plan, find.hint, find.sort)
         plan: Document = {"stage": "COLLSCAN" if made.index is None else "IXSCAN"}
         if made.index is not None:
             plan["indexName"] = made.index
@@ -45,7 +45,7 @@ class Explainer:
             plan["pushdown"] = made.pushed.replace("\ue000", "")
         # What the database gives is looked at again unless its answer is the filter's.
         plan["residualFilter"] = {} if query.plan.exact else find.filter
-        for stage, spec in _steps(find):
+        for stage, spec in _steps(find, sorted_already=made.sorts):
             plan = {"stage": stage, **spec, "inputStage": plan}
         return plan
 
@@ -67,9 +67,9 @@ class Explainer:
         return plan
 
 
-def _steps(find: Find) -> list[tuple[str, dict[str, Any]]]:
+def _steps(find: Find, *, sorted_already: bool) -> list[tuple[str, dict[str, Any]]]:
     steps: list[tuple[str, dict[str, Any]]] = []
-    if find.sort:
+    if find.sort and not sorted_already and next(iter(find.sort)) != "_id":
         steps.append(("SORT", {"sortPattern": find.sort}))
     if find.skip:
         steps.append(("SKIP", {"skipAmount": find.skip}))

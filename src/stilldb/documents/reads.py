@@ -6,13 +6,13 @@ A cursor holds no connection and no transaction: each page is one statement that
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
 
 import asyncpg
 
-from stilldb.documents.access import Access, access
-from stilldb.documents.catalog import Catalog, Collection
+from stilldb.documents.access import Access, Hint, access
+from stilldb.documents.catalog import Catalog
 from stilldb.documents.indexes import id_key
 from stilldb.documents.model import Find, Namespace
 from stilldb.documents.pool import Pool
@@ -101,47 +101,51 @@ class Reader:
             return found
         raise changed(namespace)
 
-    def _ordered(self, namespace: Namespace, query: Query, find: Find) -> Raws:
+    async def _ordered(self, namespace: Namespace, query: Query, find: Find) -> Raws:
         """Raw documents in the order asked for; without one, in the order of ``_id``."""
         most = find.skip + find.limit if find.limit else None
-        if not find.sort or set(find.sort) == {"$natural"}:
-            return self._raws(namespace, query, find.hint, most=most)
-        key = compile_sort(find.sort)
-        if next(iter(find.sort)) == "_id":
-            descending = to_float(find.sort["_id"]) < 0
-            return self._raws(namespace, query, find.hint, most=most, descending=descending)
-        return _sorted(self._raws(namespace, query, find.hint), key, most)
+        sort = find.sort if find.sort and set(find.sort) != {"$natural"} else None
+        if sort is not None:
+            key = compile_sort(sort)
+            if next(iter(sort)) != "_id" and not await self._has_order(namespace, query, find.hint, sort):
+                async for batch in _sorted(self._raws(namespace, query, find.hint, None, None), key, most):
+                    yield batch
+                return
+        async for batch in self._raws(namespace, query, find.hint, sort, most):
+            yield batch
+
+    async def _has_order(self, namespace: Namespace, query: Query, hint: Hint, sort: Document) -> bool:
+        """Whether an index serves the order, as far as is known now; the pages look again."""
+        collection = await self._catalog.find(namespace)
+        return collection is not None and access(collection, query.plan, hint, sort).sorts
 
     async def _raws(
-        self,
-        namespace: Namespace,
-        query: Query,
-        hint: str | Document | None,
-        *,
-        most: int | None = None,
-        descending: bool = False,
+        self, namespace: Namespace, query: Query, hint: Hint, sort: Document | None, most: int | None
     ) -> Raws:
-        async for rows in self.rows(namespace, query, hint, most=most, descending=descending):
+        async for rows in self.rows(namespace, query, hint, sort=sort, most=most):
             yield [row["doc"] for row in rows]
 
     async def rows(
         self,
         namespace: Namespace,
         query: Query,
-        hint: str | Document | None = None,
+        hint: Hint = None,
         *,
+        sort: Document | None = None,
         most: int | None = None,
-        descending: bool = False,
     ) -> AsyncGenerator[Rows, None]:
-        """Pages of what satisfies the query, by ``_id``; ``most`` is how many will be wanted."""
-        last: bytes | None = None
+        """Pages of what satisfies the query, in the order of ``_id`` or of ``sort``, which an index must have.
+
+        ``most`` is how many will be wanted.
+        """
+        last: Sequence[bytes] = ()
         size = _FIRST_PAGE
         if most is not None and query.plan.exact:
             size = max(1, min(most, _PAGE))
         while True:
-            page, ended = await self._page(namespace, query, hint, last, size, descending)
+            page, ended = await self._page(namespace, query, hint, sort, last, size)
             if page:
-                last = page[-1]["id"]
+                last = page[-1]["place"]
                 rows = [row for row in page if _fits(query, row)]
                 if rows:
                     yield rows
@@ -153,18 +157,22 @@ class Reader:
         self,
         namespace: Namespace,
         query: Query,
-        hint: str | Document | None,
-        last: bytes | None,
+        hint: Hint,
+        sort: Document | None,
+        last: Sequence[bytes],
         size: int,
-        descending: bool,
     ) -> tuple[list[asyncpg.Record], bool]:
-        """One page after ``last``, and whether it is the end."""
+        """One page after the place ``last``, and whether it is the end."""
         for _ in range(_TRIES):
             collection = await self._catalog.find(namespace)
             if collection is None:
                 return [], True
-            made = access(collection, query.plan, hint)
-            statement = page_statement(collection, made, last, size, descending)
+            made = access(collection, query.plan, hint, sort)
+            if sort is not None and not made.sorts:
+                if next(iter(sort)) != "_id":
+                    raise changed(namespace)  # the index that had the order is gone
+                made.descending = to_float(sort["_id"]) < 0
+            statement = page_statement(made, last, size)
             try:
                 async with self._pool.connection() as connection:
                     page = await connection.fetch(statement, *made.params)
@@ -183,7 +191,7 @@ class Reader:
         total = max(0, total - find.skip)
         return min(total, find.limit) if find.limit else total
 
-    async def _counted(self, namespace: Namespace, query: Query, hint: str | Document | None) -> int:
+    async def _counted(self, namespace: Namespace, query: Query, hint: Hint) -> int:
         if query.plan.exact:
             counts = await self._count_exactly(namespace, query, hint)
             if counts is not None:
@@ -194,7 +202,7 @@ class Reader:
         return total
 
     async def _count_exactly(
-        self, namespace: Namespace, query: Query, hint: str | Document | None
+        self, namespace: Namespace, query: Query, hint: Hint
     ) -> int | None:
         """The count by SQL alone; None when a document without a query form is among the candidates."""
         for _ in range(_TRIES):
@@ -206,7 +214,7 @@ class Reader:
             try:
                 async with self._pool.connection() as connection:
                     row = await connection.fetchrow(
-                        f"SELECT count(*) AS total, {unsure} AS unsure FROM {collection.table} c WHERE {made.where}",
+                        f"SELECT count(*) AS total, {unsure} AS unsure FROM {made.source} WHERE {made.where}",
                         *made.params,
                     )
             except asyncpg.UndefinedTableError:
@@ -221,18 +229,21 @@ def changed(namespace: Namespace) -> MongoError:
     return MongoError("WriteConflict", f"the collection {namespace} changes too often; try again")
 
 
-def page_statement(
-    collection: Collection, made: Access, last: bytes | None, size: int, descending: bool, *, lock: bool = False
-) -> str:
-    """The statement for one page: at most ``size`` rows, and no more bytes than a page has."""
+def page_statement(made: Access, last: Sequence[bytes], size: int) -> str:
+    """The statement for one page after ``last``: at most ``size`` rows, and no more bytes than a page has.
+
+    Its columns: id, doc, unsure (whether there is no query form), place (what ``last`` is for the next page), total bytes.
+    """
+    columns = ", ".join(made.order)
     where = made.where
-    if last is not None:
-        where += f" AND c.id {'<' if descending else '>'} {made.param(last)}"
-    order = "DESC" if descending else "ASC"
+    if last:
+        values = ", ".join(made.param(value) for value in last)
+        where += f" AND ({columns}) {'<' if made.descending else '>'} ({values})"
+    order = ", ".join(f"{column} {'DESC' if made.descending else 'ASC'}" for column in made.order)
     inner = (
-        f"SELECT c.id, c.doc, c.j IS NULL AS unsure, sum(octet_length(c.doc)) OVER (ORDER BY c.id {order} "
-        f"ROWS UNBOUNDED PRECEDING) AS total FROM {collection.table} c WHERE {where} "
-        f"ORDER BY c.id {order} LIMIT {made.param(size)}"
+        f"SELECT c.id, c.doc, c.j IS NULL AS unsure, ARRAY[{columns}] AS place, sum(octet_length(c.doc)) OVER "
+        f"(ORDER BY {order} ROWS UNBOUNDED PRECEDING) AS total FROM {made.source} WHERE {where} "
+        f"ORDER BY {order} LIMIT {made.param(size)}"
     )
     return f"SELECT * FROM ({inner}) p WHERE p.total - octet_length(p.doc) < {made.param(_PAGE_BYTES)}"
 

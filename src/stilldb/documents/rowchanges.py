@@ -63,6 +63,8 @@ def _alive(collection: Collection) -> str:
 
 async def insert(connection: asyncpg.Connection, collection: Collection, entries: list[Entry]) -> bool:
     """Store new documents, all or none; False when the collection has changed. Raises asyncpg.UniqueViolationError."""
+    if len(entries) == 1 and not collection.indexes:
+        return await _insert_one(connection, collection, entries[0])
     params: list[Any] = [
         collection.version,
         [entry.id for entry in entries],
@@ -79,6 +81,18 @@ async def insert(connection: asyncpg.Connection, collection: Collection, entries
         parts.append(_adding(index, found, params, "alive"))
     stored = await connection.fetchval(f"WITH {', '.join(parts)} SELECT count(*) FROM d", *params)
     return bool(stored == len(entries))
+
+
+async def _insert_one(connection: asyncpg.Connection, collection: Collection, entry: Entry) -> bool:
+    """The same in fewer words, for the most used write of all."""
+    status: str = await connection.execute(
+        f"INSERT INTO {collection.table} (id, doc, j) SELECT $2, $3, $4::jsonb WHERE EXISTS ({_alive(collection)})",
+        collection.version,
+        entry.id,
+        entry.raw,
+        entry.form,
+    )
+    return status.endswith(" 1")
 
 
 def _adding(index: Index, found: list[tuple[bytes, bytes]], params: list[Any], source: str) -> str:
@@ -111,18 +125,22 @@ def _difference(index: Index, change: Change) -> tuple[set[bytes], set[bytes]]:
 async def swap(connection: asyncpg.Connection, collection: Collection, change: Change) -> bool:
     """Store one change if the document is still as it was read; False when it or the collection has changed."""
     params: list[Any] = [collection.version, change.id, change.raw]
-    where = f"WHERE id = $2 AND doc = $3 AND EXISTS ({_alive(collection)}) RETURNING 1"
+    where = f"WHERE id = $2 AND doc = $3 AND EXISTS ({_alive(collection)})"
     if change.after is None:
-        parts = [f"d AS (DELETE FROM {collection.table} {where})"]
+        base = f"DELETE FROM {collection.table} {where}"
     else:
         params += [change.after.raw, change.after.form]
-        parts = [f"d AS (UPDATE {collection.table} SET doc = $4, j = $5::jsonb {where})"]
+        base = f"UPDATE {collection.table} SET doc = $4, j = $5::jsonb {where}"
+    parts = [f"d AS ({base} RETURNING 1)"]
     for index in collection.indexes:
         lost, gained = _difference(index, change)
         if lost:
             parts.append(_removing(index, [(key, change.id) for key in lost], params, "d"))
         if gained:
             parts.append(_adding(index, [(key, change.id) for key in gained], params, "d"))
+    if len(parts) == 1:
+        status: str = await connection.execute(base, *params)
+        return status.endswith(" 1")
     stored = await connection.fetchval(f"WITH {', '.join(parts)} SELECT count(*) FROM d", *params)
     return bool(stored)
 

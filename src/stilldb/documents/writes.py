@@ -205,16 +205,16 @@ class Writer:
         self, collection: Collection, query: Query, transform: Transform, hint: Hint
     ) -> tuple[int, int]:
         matched = modified = 0
-        last: bytes | None = None
+        last: list[bytes] = []
         async with self._pool.transaction() as connection:
             await _fence(connection, collection)
             while True:
                 made = access(collection, query.plan, hint)
-                statement = page_statement(collection, made, last, _BATCH, descending=False)
+                statement = page_statement(made, last, _BATCH)
                 ids = [row["id"] for row in await connection.fetch(statement, *made.params)]
                 if not ids:
                     return matched, modified
-                last = ids[-1]
+                last = ids[-1:]
                 rows = await connection.fetch(
                     f"SELECT id, doc FROM {collection.table} WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE", ids
                 )

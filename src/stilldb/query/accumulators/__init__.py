@@ -19,6 +19,7 @@ from stilldb.query.values import MISSING, encode
 
 MEMORY_LIMIT: Final = 100 * 2**20
 _SCALAR_BYTES: Final = 24
+_DOUBLES_HELD: Final = 65536
 
 
 def rough_size(value: Any) -> int:
@@ -65,14 +66,13 @@ class Accumulator(Protocol):
 
 
 class Total:
-    """A sum of numbers kept exact for integers and compensated for doubles; what is no number is passed over."""
+    """A sum of numbers, exact for integers and once rounded for doubles; what is no number is passed over."""
 
-    __slots__ = ("count", "decimals", "doubles", "integers", "lost", "widest")
+    __slots__ = ("count", "decimals", "doubles", "integers", "widest")
 
     def __init__(self) -> None:
         self.integers = 0
-        self.doubles = 0.0
-        self.lost = 0.0
+        self.doubles: list[float] = []
         self.decimals = decimal.Decimal(0)
         self.widest = INT
         self.count = 0
@@ -87,33 +87,28 @@ class Total:
         if which < DOUBLE:
             self.integers += value
         elif which == DOUBLE:
-            self._add_double(value)
+            self.doubles.append(value)
+            if len(self.doubles) >= _DOUBLES_HELD:
+                self.doubles = [_exact_sum(self.doubles)]
         else:
             self.decimals = CONTEXT.add(self.decimals, value.to_decimal())
-
-    def _add_double(self, value: float) -> None:
-        # Neumaier's summation: the digits a large total would swallow are kept apart.
-        total = self.doubles + value
-        if math.isfinite(total):
-            large, small = (self.doubles, value) if abs(self.doubles) >= abs(value) else (value, self.doubles)
-            self.lost += (large - total) + small
-        self.doubles = total
 
     def total(self) -> Any:
         """The sum as the widest type seen."""
         if self.widest == DECIMAL:
-            rest = numbers.to_decimal(self._as_double()) + self.integers
+            rest = numbers.to_decimal(_exact_sum(self.doubles)) + self.integers
             return numbers.from_decimal(CONTEXT.add(self.decimals, rest))
-        return self._as_double() if self.widest == DOUBLE else numbers.integer(self.integers, self.widest)
+        if self.widest == DOUBLE:
+            return _exact_sum([*self.doubles, float(self.integers)])
+        return numbers.integer(self.integers, self.widest)
 
-    def _as_double(self) -> float:
-        if not math.isfinite(self.doubles):
-            return self.doubles
-        return (
-            self.doubles + self.lost + float(self.integers)
-            if self.widest == DOUBLE
-            else self.doubles + self.lost
-        )
+
+def _exact_sum(values: list[float]) -> float:
+    """The sum as if added without rounding; infinities and overflow as IEEE 754 has them."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        return sum(values)
 
 
 class Sum(Total):
