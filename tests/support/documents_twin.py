@@ -139,8 +139,8 @@ class MemoryDocuments:
         collection = self._collection(ns)
         count = 0
         errors: list[WriteError] = []
-        for index, raw in enumerate(raws):
-            key, raw = _keyed(raw)
+        for index, given in enumerate(raws):
+            key, raw = _keyed(given)
             if key in collection:
                 details = {"keyPattern": {"_id": 1}, "keyValue": {"_id": decode(raw)["_id"]}}
                 error = MongoError("DuplicateKey", f"E11000 duplicate key error: {ns}", details=details)
@@ -274,6 +274,11 @@ class MemoryDocuments:
         }
 
     def _matching(self, ns: Namespace, filter: Document) -> list[tuple[bytes, Document]]:
+        identifier = filter.get("_id", MISSING)
+        if identifier is not MISSING and not isinstance(identifier, dict):
+            key = encode({"": identifier})
+            raw = self.collections.get(ns, {}).get(key)
+            return [(key, decode(raw))] if raw is not None else []
         pairs = ((key, decode(raw)) for key, raw in self.collections.get(ns, {}).items())
         return [(key, document) for key, document in pairs if _matches(document, filter)]
 
