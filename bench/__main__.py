@@ -105,6 +105,7 @@ def _run(bench: Bench, names: list[str]) -> list[str]:
                 BENCHMARKS[name](bench)
         except Exception:  # noqa: BLE001  # shown, and the others still run
             traceback.print_exc()
+            print(bench.logs(), file=sys.stderr)
             failed.append(name)
     return failed
 

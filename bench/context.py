@@ -88,6 +88,10 @@ class Bench:
             self._stack.callback(self._service.stop)
         return self._service
 
+    def logs(self) -> str:
+        """The ends of the service's logs, for a failure to explain itself."""
+        return "" if self._service is None else self._service.tail()
+
     @contextlib.contextmanager
     def cluster(self, name: str) -> Iterator[Cluster]:
         """A cluster with an instance that is deleted afterwards."""

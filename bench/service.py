@@ -90,8 +90,9 @@ class Service:
         return bundle
 
     def tail(self) -> str:
-        """The last lines of the service's log."""
-        return self.log.read_text(errors="replace")[-3000:]
+        """The last lines of the service's log and of its servers' logs."""
+        logs = [self.log, *sorted((self.state / "log").glob("*.log"))]
+        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
 
     def settle(self, seconds: float = 7, within: float = 600) -> None:
         """Wait until no base backup has run for ``seconds``: maintenance looks every few seconds for one that is due."""
