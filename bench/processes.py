@@ -49,14 +49,25 @@ def belonging(words: Collection[str]) -> list[Process]:
     return list(chosen.values())
 
 
-def proportional_set_size(pid: int) -> int:
-    """Bytes of memory, shared pages divided among those that share them; 0 once the process is gone."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes: ``proportional`` divides shared pages among those that map them, ``private`` leaves them out."""
+
+    proportional: int
+    private: int
+
+    def __add__(self, other: Memory) -> Memory:
+        return Memory(self.proportional + other.proportional, self.private + other.private)
+
+
+def memory(pid: int) -> Memory:
+    """The memory of a process; nothing once it is gone."""
     try:
         text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    (line,) = (line for line in text.splitlines() if line.startswith("Pss:"))
-    return int(line.split()[1]) * 1024
+        return Memory(0, 0)
+    values = {line.split()[0]: int(line.split()[1]) * 1024 for line in text.splitlines()[1:]}
+    return Memory(values["Pss:"], values["Private_Clean:"] + values["Private_Dirty:"])
 
 
 def end_all(word: str, seconds: float = 5) -> list[Process]:
