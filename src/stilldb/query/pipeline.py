@@ -9,6 +9,7 @@ from typing import Any
 from stilldb.query.errors import MongoError
 from stilldb.query.stages import (
     Environment,
+    NoCollections,
     Stage,
     StageContext,
     Target,
@@ -50,22 +51,13 @@ def compile_pipeline(stages: Sequence[Mapping[str, Any]], *, environment: Enviro
     return Pipeline(compile_stages(stages, StageContext(environment)))
 
 
-class _NoCollections:
-    """The environment of an update: it may read no other collection."""
-
-    def find(
-        self, collection: str, filter: Mapping[str, Any], pipeline: Sequence[Mapping[str, Any]] = ()
-    ) -> AsyncIterator[Batch]:
-        raise MongoError("InvalidOptions", "an update may not read another collection")
-
-
 def compile_update_pipeline(stages: Sequence[Mapping[str, Any]]) -> Callable[[Document], Document]:
     """What the pipeline form of an update does to one document; raises MongoError for stages not allowed there."""
     for spec in stages:
         name = next(iter(spec), "") if isinstance(spec, dict) else ""
         if name not in _UPDATE_STAGES:
             raise MongoError("InvalidOptions", f"{name} is not allowed to be used within an update")
-    compiled = compile_stages(stages, StageContext(_NoCollections()))
+    compiled = compile_stages(stages, StageContext(NoCollections()))
     transforms = [item.transform for item in compiled if item.transform is not None]
 
     def apply(document: Document) -> Document:

@@ -6,7 +6,7 @@ Fields to Return from Query", "Projection Operators".
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from stilldb.query.errors import MongoError
 from stilldb.query.filter import compile_element, compile_position
 from stilldb.query.order import bson_type_name
 from stilldb.query.paths import Path, Test, split_field_path
-from stilldb.query.stages.core import StageContext
+from stilldb.query.stages.core import NoCollections, StageContext
 from stilldb.query.stages.shape import projector
 from stilldb.query.values import MISSING, Document
 
@@ -26,15 +26,6 @@ _STAGE_PREFIX = "Invalid $project :: caused by :: "
 
 def _fail(code: int, message: str) -> MongoError:
     return MongoError(f"Location{code}", message)
-
-
-class _NoCollections:
-    """The environment of a projection: it reads no collection."""
-
-    def find(
-        self, collection: str, filter: Mapping[str, Any], pipeline: Sequence[Mapping[str, Any]] = ()
-    ) -> AsyncIterator[list[Document]]:
-        raise MongoError("IllegalOperation", "a projection reads no collection")
 
 
 def compile_projection(spec: Document, filter_spec: Document | None = None) -> Project:
@@ -128,7 +119,11 @@ class _Parts:
 
 def _keeps(value: Any) -> bool:
     """Whether the value of a field in a projection keeps or computes it."""
-    return numbers.truthy(value) if isinstance(value, bool) or numbers.kind(value) else True
+    return numbers.truthy(value) if _is_flag(value) else True
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool) or numbers.kind(value) != 0
 
 
 def _base(parts: _Parts) -> Project:
@@ -137,32 +132,26 @@ def _base(parts: _Parts) -> Project:
         raise _fail(31256, "Cannot specify positional operator and $elemMatch.")
     plain = dict(parts.plain)
     if parts.includes:
-        for path in parts.slices:
-            if path in plain:
-                raise _fail(31250, f"Path collision at {path}")
-            plain[path] = True
-        if set(plain) <= {"_id"}:
-            # Nothing but $elemMatch is named, so that the stage would take it for an exclusion.
+        _check_collisions(parts)
+        plain |= dict.fromkeys(parts.slices, True)
+        if not plain or (len(plain) == 1 and _is_flag(plain.get("_id"))):
+            # Only the special fields are named besides _id, which alone would not tell the stage to leave out the rest.
             whole = numbers.truthy(plain.get("_id", True))
-            _check_exclusions(parts)
             return lambda document: {"_id": document["_id"]} if whole and "_id" in document else {}
-        _check_exclusions(parts)
     if not plain:
         return lambda document: document
     try:
-        return projector(plain, StageContext(_NoCollections()))
+        return projector(plain, StageContext(NoCollections()))
     except MongoError as error:
         raise MongoError(
             error.name, error.message.removeprefix(_STAGE_PREFIX), code=error.code, details=error.details
         ) from None
 
 
-def _check_exclusions(parts: _Parts) -> None:
-    for path in parts.elements:
+def _check_collisions(parts: _Parts) -> None:
+    for path in (*parts.elements, *parts.slices):
         if path in parts.plain:
             raise _fail(31250, f"Path collision at {path}")
-    if not parts.elements:
-        return
     for path, value in parts.plain.items():
         if path != "_id" and not _keeps(value):
             raise _fail(31254, f"Cannot do exclusion on field {path} in inclusion projection")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from bson import Int64
-from stilldb.query.filter import compile_filter
 
 from stilldb.query import accumulators
 from stilldb.query.errors import MongoError
+from stilldb.query.filter import compile_filter
 from stilldb.query.pipeline import Target, compile_pipeline, compile_update_pipeline
 
 Batch = list[dict[str, Any]]

@@ -25,6 +25,16 @@ class Environment(Protocol):
         """Batches of another collection of the same database."""
 
 
+class NoCollections:
+    """The environment of what may read no other collection: updates and projections."""
+
+    def find(
+        self, collection: str, filter: Mapping[str, Any], pipeline: Sequence[Mapping[str, Any]] = ()
+    ) -> AsyncIterator[Batch]:
+        """Refused."""
+        raise MongoError("InvalidOptions", "another collection may not be read here")
+
+
 @dataclass(frozen=True, slots=True)
 class StageContext:
     """What is known while a pipeline is compiled.
