@@ -216,6 +216,7 @@ def load(client: MongoClient[dict[str, Any]], model: Model) -> None:
         for start in range(0, len(documents), 2000):
             world[name].insert_many(documents[start : start + 2000], ordered=True)
         model.load(name, documents)
+    world.create_collection("visits")
     world.cities.create_index([("country", ASCENDING), ("population", DESCENDING)])
     world.cities.create_index("names")
     world.countries.create_index("name", unique=True)

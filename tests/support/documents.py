@@ -21,11 +21,11 @@ def running_postgres() -> Iterator[PostgresAddress]:
             await volumes.create(KEY)
             return await volumes.hold(KEY, "tests")
 
-        address = asyncio.run(start())
-        try:
-            yield address
-        finally:
-            asyncio.run(open_volumes(state).destroy(KEY))
+        with asyncio.Runner() as runner:
+            try:
+                yield runner.run(start())
+            finally:
+                runner.run(volumes.destroy(KEY))
 
 
 @contextlib.asynccontextmanager

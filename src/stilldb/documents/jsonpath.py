@@ -10,7 +10,7 @@ from typing import Final
 
 import orjson
 
-from stilldb.documents.queryform import literal
+from stilldb.documents.queryform import REGEX, literal
 from stilldb.query.pushdown import (
     Compare,
     Condition,
@@ -51,7 +51,9 @@ def _render(condition: Condition, root: str) -> str:
         field = _at(root, (condition.field,))
         return f"(!exists({field}) || {field} == null)"
     if isinstance(condition, StartsWith):
-        return f"({_at(root, condition.path)} starts with {quoted(condition.text)})"
+        at = _at(root, condition.path)
+        # A pattern also matches the regular expression that it is.
+        return f'({at} starts with {quoted(condition.text)} || exists({at}."{REGEX}"))'
     if isinstance(condition, Element):
         return f"exists({_at(root, condition.path)}[*] ? ({_render(condition.condition, '@')}))"
     if isinstance(condition, Not):

@@ -26,6 +26,7 @@ TAG: Final = "\ue000"  # of the private use area: a document that has it anywher
 _TAG_BYTES: Final = TAG.encode()
 DATE: Final = TAG + "d"  # milliseconds
 OBJECT_ID: Final = TAG + "o"  # 24 hexadecimal digits
+REGEX: Final = TAG + "r"  # pattern and flags
 BINARY: Final = TAG + "b"  # subtype and bytes, hexadecimal
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _MAYBE_NOT_FINITE: Final = re.compile(rb"[\xf0-\xff][\x7f\xff]")
@@ -106,7 +107,7 @@ def decimal_text(value: Decimal128) -> str:
 _RARE: Final[dict[type, Any]] = {
     Binary: lambda value: binary(bytes(value), value.subtype),
     Decimal128: lambda value: orjson.Fragment(decimal_text(value).encode()),
-    Regex: lambda value: {TAG + "r": [str(value.pattern), value.flags]},
+    Regex: lambda value: {REGEX: [str(value.pattern), value.flags]},
     Timestamp: lambda value: {TAG + "t": [value.time, value.inc]},
     MinKey: lambda value: {TAG + "m": -1},
     MaxKey: lambda value: {TAG + "m": 1},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import logging
 import signal
 import socket
@@ -20,16 +21,27 @@ from stilldb.util.log import event
 
 log = logging.getLogger("stilldb.gateway")
 
+_OWN = ("stilldb.documents", "stilldb.gateway.commands")
+_LAZY = ("concurrent.futures.thread", "encodings.idna", "encodings.unicode_escape", "linecache", "stringprep", "traceback")
+
 
 def run(endpoint: GatewayEndpoint, opener: Opener | None = None, limits: Limits | None = None) -> None:
     """Serve the endpoint until SIGTERM or SIGINT. ``opener`` makes the documents, PostgreSQL's unless given."""
     tls = listen.tls_context(endpoint)
     sockets = listen.bind(endpoint)
-    listen.drop_privileges(endpoint)
+    # Everything is loaded before privileges go: Python may lie where only root can read it.
+    _load()
     import uvloop  # noqa: PLC0415 - loaded while the addresses are bound already
 
+    listen.drop_privileges(endpoint)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(endpoint, opener or postgres_opener(endpoint), sockets, tls, limits))
+
+
+def _load() -> None:
+    """Import what is otherwise imported at its first use, by us and by the libraries."""
+    for name in (*_OWN, *_LAZY):
+        importlib.import_module(name)
 
 
 def postgres_opener(endpoint: GatewayEndpoint) -> Opener:

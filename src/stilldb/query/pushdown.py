@@ -55,7 +55,7 @@ class NullOrMissing:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StartsWith:
-    """Some string at the path begins with ``text``."""
+    """Some string at the path begins with ``text``, or there is a regular expression."""
 
     path: Path
     text: str
@@ -369,11 +369,11 @@ _OPERATORS: Final[dict[str, Callable[[Path, Any], _Found]]] = {
     "$ne": lambda path, value: _not(_eq(path, value)),
     "$in": _in,
     "$nin": lambda path, values: _not(_in(path, values)),
-    "$all": lambda path, values: _every(
-        _WIDE if isinstance(value, dict | list) else _matched(path, value) for value in values
-    )
-    if values
-    else _WIDE,
+    "$all": lambda path, values: (
+        _every(_WIDE if isinstance(value, dict | list) else _matched(path, value) for value in values)
+        if values
+        else _WIDE
+    ),
     "$exists": _exists,
     "$regex": _pattern,
     "$elemMatch": _element,

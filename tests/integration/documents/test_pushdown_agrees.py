@@ -103,7 +103,7 @@ async def test_every_filter(documents: Documents, engine_only: Documents, namesp
     chance = random.Random(seed)
     await _filled(documents, namespace, _documents(chance, 150))
     if seed % 2:
-        specs = [{"key": {"a": 1}, "name": "a"}, {"key": {"b": -1, "c.d": 1}, "name": "bcd"}, {"key": {"c.d": 1}, "name": "cd", "sparse": True}]
+        specs = [{"key": {"a": 1}, "name": "a"}, {"key": {"b": -1, "_id": 1}, "name": "b"}, {"key": {"c.d": 1}, "name": "cd", "sparse": True}]
         await documents.create_indexes(namespace, specs)
     pushed = exact = 0
     for _ in range(250):

@@ -48,6 +48,12 @@ class _NotANumber:
     def __gt__(self, other: object) -> bool:
         return False
 
+    def __le__(self, other: object) -> bool:
+        return True
+
+    def __ge__(self, other: object) -> bool:
+        return other is self
+
     def __repr__(self) -> str:
         return "NaN"
 
