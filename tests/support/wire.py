@@ -8,6 +8,8 @@ from typing import Any
 
 import bson
 
+from support.scram import client_final
+
 HEADER = struct.Struct("<iiii")
 OP_MSG = 2013
 OP_QUERY = 2004
@@ -78,6 +80,21 @@ class RawClient:
         """One command and its reply."""
         self.send(op_msg(body))
         return self.receive()[3]
+
+    def authenticate(self, user: str, password: str, *, skip_empty: bool = True) -> dict[str, Any]:
+        """A SCRAM-SHA-256 conversation; the server's last reply."""
+        bare = f"n={user},r=rawclientnonce012345"
+        first = self.command(
+            {
+                "saslStart": 1,
+                "mechanism": "SCRAM-SHA-256",
+                "payload": b"n,," + bare.encode(),
+                "options": {"skipEmptyExchange": skip_empty},
+                "$db": "admin",
+            }
+        )
+        payload = client_final("SCRAM-SHA-256", user, first["payload"], bare, password)
+        return self.command({"saslContinue": 1, "conversationId": 1, "payload": payload, "$db": "admin"})
 
     def closed_by_peer(self) -> bool:
         """Wait until the peer has closed; what it still sends is thrown away."""

@@ -110,7 +110,9 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self.resume_writing()
         call = self._call
-        if self.task is not None and (call is None or not call.writes) and not self._queue:
+        if self.task is None or self.task.done():
+            self._server.forget(self)
+        elif (call is None or not call.writes) and not self._queue:
             self.task.cancel()
 
     # What the server calls.
@@ -135,6 +137,8 @@ class Connection(asyncio.Protocol):
         self._stopping = True
         if self.task is not None and (self._call is None or self._call.handshake):
             self.task.cancel()
+            if self._transport.get_write_buffer_size() == 0:
+                self._transport.abort()  # a TLS peer that does not read would not answer the end of the session
 
     def abort(self) -> None:
         """Close now."""
@@ -158,7 +162,8 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._server.forget(self)
+        if self._lost:
+            self._server.forget(self)
         if not task.cancelled() and task.exception() is not None:
             log_failed(self.session, task.exception())
 

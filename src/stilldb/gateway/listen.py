@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import ssl
@@ -43,7 +44,7 @@ def _bound(address: str, port: int, deadline: float) -> socket.socket:
         try:
             made.bind((address, port))
         except OSError as error:
-            if time.monotonic() > deadline:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 made.close()
                 raise OSError(error.errno, f"{address}:{port}: {os.strerror(error.errno or 0)}") from None
             time.sleep(_RETRY)

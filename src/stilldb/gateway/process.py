@@ -22,7 +22,14 @@ from stilldb.util.log import event
 log = logging.getLogger("stilldb.gateway")
 
 _OWN = ("stilldb.documents", "stilldb.gateway.commands")
-_LAZY = ("concurrent.futures.thread", "encodings.idna", "encodings.unicode_escape", "linecache", "stringprep", "traceback")
+_LAZY = (
+    "concurrent.futures.thread",
+    "encodings.idna",
+    "encodings.unicode_escape",
+    "linecache",
+    "stringprep",
+    "traceback",
+)
 
 
 def run(endpoint: GatewayEndpoint, opener: Opener | None = None, limits: Limits | None = None) -> None:

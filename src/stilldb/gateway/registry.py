@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bson import Decimal128, Int64
 
-from stilldb.gateway.request import RawReply, Request
+from stilldb.gateway.request import RawReply, Request, Session
 from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
 
@@ -149,9 +149,17 @@ def allowed(of: Command, request: Request) -> None:
     if of.auth and session.user is None:
         raise MongoError("Unauthorized", f"Command {of.name} requires authentication")
     if of.writes and not session.context.endpoint.writer:
-        raise MongoError("NotWritablePrimary", "not primary")
+        raise not_primary(session)
     if of.admin and request.database != "admin":
         raise MongoError("Unauthorized", f"{of.name} may only be run against the admin database.")
+
+
+def not_primary(session: Session) -> MongoError:
+    """The answer of a reader to a write. It names the topology that the client knows already, so that a driver does not
+    take the server for one that changed its role and wait for news of it (Server Discovery And Monitoring, stale errors).
+    """
+    details = {"topologyVersion": session.context.topology_version}
+    return MongoError("NotWritablePrimary", "not primary", details=details)
 
 
 def validated(of: Command, request: Request) -> dict[str, Any]:

@@ -16,6 +16,8 @@ log = logging.getLogger("stilldb.gateway")
 
 _BACKLOG = 1024
 _HANDSHAKE_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 2.0
+_ABORT_SECONDS = 1.0
 
 
 class Server:
@@ -27,6 +29,7 @@ class Server:
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
+        self._empty: asyncio.Future[None] | None = None
         self._full_told = 0.0
 
     @property
@@ -43,6 +46,7 @@ class Server:
                 ssl=tls,
                 backlog=_BACKLOG,
                 ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
+                ssl_shutdown_timeout=_SHUTDOWN_SECONDS if tls else None,
             )
             self._listeners.append(listener)
         self._sweeper = self.loop.create_task(self._sweep())
@@ -55,14 +59,18 @@ class Server:
             self._sweeper.cancel()
         for connection in list(self._connections):
             connection.stop()
-        tasks = [connection.task for connection in self._connections if connection.task is not None]
-        if tasks:
-            _, running = await asyncio.wait(tasks, timeout=self.context.limits.drain)
+        if not await self._emptied(self.context.limits.drain):
             for connection in list(self._connections):
                 connection.abort()
-            if running:
-                await asyncio.wait(running, timeout=1)
+            await self._emptied(_ABORT_SECONDS)
         await self.context.cursors.close_all()
+
+    async def _emptied(self, seconds: float) -> bool:
+        """Whether every connection has ended within that time."""
+        if self._connections:
+            self._empty = self.loop.create_future()
+            await asyncio.wait([self._empty], timeout=seconds)
+        return not self._connections
 
     def admit(self, connection: Connection, remote: str) -> Session | None:
         """A session for a new connection; None when there are as many as there may be."""
@@ -82,6 +90,8 @@ class Server:
         """A connection has ended."""
         self._connections.discard(connection)
         self.context.connections = len(self._connections)
+        if self._empty is not None and not self._connections and not self._empty.done():
+            self._empty.set_result(None)
 
     async def _sweep(self) -> None:
         """Look after connections and cursors that nobody uses."""

@@ -9,7 +9,7 @@ from stilldb.gateway import writing
 from stilldb.gateway.cursors import open_cursor
 from stilldb.gateway.explaining import ends_in_collection, explain_aggregate
 from stilldb.gateway.listing import batch_size
-from stilldb.gateway.registry import REQUIRED, Param, command, ignored, unimplemented
+from stilldb.gateway.registry import REQUIRED, Param, command, ignored, not_primary, unimplemented
 from stilldb.gateway.request import RawReply, Request
 from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
@@ -38,7 +38,7 @@ async def aggregate(request: Request, values: dict[str, Any]) -> RawReply | Docu
             "FailedToParse", "The 'cursor' option is required, except for aggregate with the explain argument"
         )
     if ends_in_collection(asked) and not request.session.context.endpoint.writer:
-        raise MongoError("NotWritablePrimary", "not primary")
+        raise not_primary(request.session)
     source = request.documents.aggregate(ns, asked)
     return await open_cursor(request, str(ns), source, batch_size("aggregate", values["cursor"]))
 
