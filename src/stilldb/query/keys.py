@@ -7,6 +7,7 @@ joined. Every key begins with a byte for its class, which is neither 0x00 nor 0x
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from struct import Struct
@@ -19,7 +20,7 @@ from stilldb.query.multikey import Path, expand
 from stilldb.query.numberkeys import decimal_payload, float_payload, integer_payload
 from stilldb.query.order import CLASSES, regex_options
 from stilldb.query.paths import split_field_path
-from stilldb.query.values import MISSING, Document, Missing, Undefined
+from stilldb.query.values import MISSING, UNDEFINED, Document, Missing, Undefined
 
 # The classes of BSON order as bytes; what comes first is chosen so that 0x00 and 0xFF stay free.
 _BYTES: Final = {name: bytes([number + 0x10]) for name, number in CLASSES.items()}
@@ -136,6 +137,9 @@ def descending(key: bytes) -> bytes:
 
 def compound(values: Sequence[Any], directions: Sequence[int]) -> bytes:
     """The key of ``values`` together, each ascending (1) or descending (-1)."""
+    if len(values) == 1:
+        key = encode(values[0])
+        return key if directions[0] > 0 else descending(key)
     return b"".join(
         [
             encode(value) if direction > 0 else descending(encode(value))
@@ -144,12 +148,34 @@ def compound(values: Sequence[Any], directions: Sequence[int]) -> bytes:
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fields:
+    """The fields of an index; ``names`` are those of the top level, None if there are deeper ones."""
+
+    paths: tuple[Path, ...]
+    directions: tuple[int, ...]
+    names: tuple[str, ...] | None
+
+
 @functools.lru_cache(maxsize=1024)
-def _split_fields(fields: tuple[tuple[str, int], ...]) -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    return (
-        tuple(split_field_path(path) for path, _ in fields),
-        tuple(direction for _, direction in fields),
-    )
+def _fields(pairs: tuple[tuple[str, int], ...]) -> _Fields:
+    paths = tuple(split_field_path(path) for path, _ in pairs)
+    names = tuple(path[0] for path in paths) if all(len(path) == 1 for path in paths) else None
+    return _Fields(paths, tuple(direction for _, direction in pairs), names)
+
+
+def _values(document: Document, fields: _Fields) -> list[tuple[Any, ...]]:
+    """What ``expand`` gives, without its detours where no array or a single one of the top level is met."""
+    names = fields.names
+    if names is None:
+        return expand(document, fields.paths)
+    if len(names) == 1:
+        value = document.get(names[0], MISSING)
+        if not isinstance(value, list):
+            return [(value,)]
+        return [(item,) for item in value or (UNDEFINED,)]
+    values = [document.get(name, MISSING) for name in names]
+    return expand(document, fields.paths) if list in map(type, values) else [tuple(values)]
 
 
 def index_keys(document: Document, fields: tuple[tuple[str, int], ...], sparse: bool = False) -> list[bytes]:
@@ -158,10 +184,10 @@ def index_keys(document: Document, fields: tuple[tuple[str, int], ...], sparse: 
     A sparse index leaves out documents with none of the fields. Raises MongoError CannotIndexParallelArrays if two fields
     lead into different arrays. Source: MongoDB manual, "Multikey Indexes", "Sparse Indexes".
     """
-    paths, directions = _split_fields(fields)
-    found = expand(document, paths)
+    known = _fields(fields)
+    found = _values(document, known)
     if sparse:
         found = [values for values in found if any(value is not MISSING for value in values)]
     if len(found) == 1:
-        return [compound(found[0], directions)]
-    return list(dict.fromkeys([compound(values, directions) for values in found]))
+        return [compound(found[0], known.directions)]
+    return list(dict.fromkeys([compound(values, known.directions) for values in found]))

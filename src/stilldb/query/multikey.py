@@ -30,8 +30,11 @@ def expand(document: Document, paths: Sequence[Path]) -> list[tuple[Any, ...]]:
     A path that leads nowhere gives MISSING, an empty array UNDEFINED. Raises ParallelArrays if two different arrays are on
     the way, and MongoError 16746 where a number names both a position and a field.
     """
+    cursors = [_advance(document, path, path[0]) for path in paths]
+    if all(name is None for _, _, name in cursors):
+        return [tuple([value for value, _, _ in cursors])]
     made: list[tuple[Any, ...]] = []
-    _expand([_advance(document, path, path[0]) for path in paths], made)
+    _expand(cursors, made)
     return made
 
 

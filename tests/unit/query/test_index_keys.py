@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from bson import Regex
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
 
 from stilldb.query.errors import MongoError
+from stilldb.query.filter import compile_filter
 from stilldb.query.keys import compound, encode, index_keys
-from stilldb.query.values import UNDEFINED, Document
+from stilldb.query.multikey import ParallelArrays
+from stilldb.query.order import compile_sort
+from stilldb.query.paths import sights, split
+from stilldb.query.values import MISSING, UNDEFINED, Document
+from support.bsonvalues import scalars
 
 A = (("a", 1),)
 AB = (("a.b", 1),)
@@ -88,3 +96,41 @@ def test_a_number_that_is_a_position_and_a_name_is_refused() -> None:
     with pytest.raises(MongoError) as caught:
         index_keys({"a": [{"0": 1}]}, (("a.0", 1),))
     assert caught.value.code == 16746
+
+
+def keys_or_skip(document: Document, fields: tuple[tuple[str, int], ...]) -> list[bytes]:
+    try:
+        return index_keys(document, fields)
+    except ParallelArrays:
+        reject()
+
+
+inner = st.recursive(
+    st.one_of(scalars, st.sampled_from([None, 1, "x"])),
+    lambda deeper: st.one_of(
+        st.lists(deeper, max_size=3), st.dictionaries(st.sampled_from("ab"), deeper, max_size=2)
+    ),
+    max_leaves=8,
+)
+nested = st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+
+
+@settings(max_examples=1000)
+@given(
+    nested, st.sampled_from(["a", "a.b", "a.b.a", "b.a"]), st.one_of(scalars, st.sampled_from([None, 1, "x"]))
+)
+def test_an_index_holds_what_an_equality_finds(document: Document, path: str, value: Any) -> None:
+    found = set(keys_or_skip(document, ((path, 1),)))
+    seen = [item for item, _ in sights(document, split(path)) if not isinstance(item, list)]
+    for target in (value, *[None if item is MISSING else item for item in seen]):
+        if not isinstance(target, Regex) and compile_filter({path: {"$eq": target}})(document):
+            assert encode(target) in found
+
+
+@settings(max_examples=500)
+@given(nested, nested, st.sampled_from([(("a", 1),), (("a.b", 1),), (("a.b", 1), ("a.a", -1)), (("b", -1),)]))
+def test_the_first_keys_order_as_sorts_do(left: Document, right: Document, fields: Any) -> None:
+    first, second = min(keys_or_skip(left, fields)), min(keys_or_skip(right, fields))
+    key = compile_sort(dict(fields))
+    assert (key(left) < key(right)) == (first < second)
+    assert (key(left) == key(right)) == (first == second)
