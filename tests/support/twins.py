@@ -83,6 +83,9 @@ class MemoryVolumes:
         if key in self.volumes:
             self.volumes[key].holders.add(holder)
 
+    async def tidy(self) -> None:
+        """Nothing runs here by itself."""
+
     async def close(self) -> None:
         for volume in self.volumes.values():
             volume.holders.clear()

@@ -128,3 +128,7 @@ def _all(client: Any, operation: str, member: str) -> list[dict[str, Any]]:
 def main() -> None:
     """The entry point of the ``stilldb`` command."""
     cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -173,14 +173,14 @@ class Worker:
                     exc_info=True,
                 )
                 await self._note_failure(run, error)
+                if run.job.attempts < kind.max_attempts:
+                    await asyncio.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(run.job.attempts, 16)))
 
     async def _note_failure(self, run: JobRun, error: Exception) -> None:
-        attempts = run.job.attempts + 1
         run.job = dataclasses.replace(
-            run.job, attempts=attempts, error=str(error), updated_at=self._control.now()
+            run.job, attempts=run.job.attempts + 1, error=str(error), updated_at=self._control.now()
         )
         await self._control.store.run(lambda tx: tx.save(run.job))
-        await asyncio.sleep(min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(attempts, 16)))
 
     async def _give_up(self, kind: JobKind, run: JobRun, reason: str) -> None:
         log.error(event("job given up", kind=run.job.kind, resource=run.job.resource, reason=reason))

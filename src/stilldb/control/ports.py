@@ -84,6 +84,9 @@ class Volumes(Protocol):
     async def destroy(self, key: VolumeKey) -> None:
         """Stop it and remove its data; of the archive, what a snapshot pins stays."""
 
+    async def tidy(self) -> None:
+        """Stop every PostgreSQL that runs on this host and that nobody claimed: what an interrupted job left."""
+
     async def close(self) -> None:
         """Stop every PostgreSQL that still runs on this host, whoever holds it; the next start brings up what it needs."""
 

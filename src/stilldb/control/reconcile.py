@@ -80,6 +80,7 @@ class Reconciler:
         for view in await self._control.store.run(_watched):
             # Before any job runs: its release would stop the PostgreSQL of an instance that is yet to be adopted.
             self._control.volumes.claim(view.cluster.volume, instances.holder(view.instance))
+        await self._control.volumes.tidy()
         self._loops = [
             asyncio.create_task(self._watch(), name="reconcile"),
             asyncio.create_task(self._maintain(), name="maintain"),

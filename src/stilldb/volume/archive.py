@@ -20,6 +20,7 @@ from stilldb.volume.manifest import (
 )
 
 _EXPIRED = ".expired"
+_DRAFT = ".draft"
 
 
 class Archive:
@@ -42,7 +43,9 @@ class Archive:
         """Every complete base backup; a damaged description raises VolumeError."""
         if not self.paths.bases.exists():
             return []
-        found = (self.paths.base(entry.name) for entry in os.scandir(self.paths.bases) if entry.is_dir())
+        # Drafts and expired ones hold a description too, but have another name than it says.
+        names = [entry.name for entry in os.scandir(self.paths.bases)]
+        found = (self.paths.base(name) for name in names if not name.endswith((_EXPIRED, _DRAFT)))
         return [load_base(base.complete.read_bytes()) for base in found if base.complete.exists()]
 
     def lacks_base(self) -> bool:
@@ -174,7 +177,7 @@ class Archive:
 
     def leftovers(self) -> list[pathlib.Path]:
         """What an interrupted base backup or sweep left; asked only while no base backup runs."""
-        return self._named(_EXPIRED, ".draft")
+        return self._named(_EXPIRED, _DRAFT)
 
     def _named(self, *endings: str) -> list[pathlib.Path]:
         folders = [folder for folder in (self.paths.bases, self.paths.wal) if folder.exists()]

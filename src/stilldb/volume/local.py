@@ -163,11 +163,11 @@ class LocalVolumes:
             await self._stop(volume)
             await asyncio.to_thread(files.remove_tree, volume.archive.paths.root)
             manifest = archive.manifest(snapshot_id)
-            await recover.recover(
-                self._layout, archive, manifest, volume.paths, volume.server, _stepwise(progress)
-            )
-            await failpoints.reach("restore.promoted")
             try:
+                await recover.recover(
+                    self._layout, archive, manifest, volume.paths, volume.server, _stepwise(progress)
+                )
+                await failpoints.reach("restore.promoted")
                 await self._start(volume)
                 self._completed(volume)
             finally:
@@ -207,13 +207,19 @@ class LocalVolumes:
         """Count ``holder`` among those that need PostgreSQL, without starting it."""
         self._of(key).holders.add(holder)
 
-    async def close(self) -> None:
-        """Stop every PostgreSQL that still runs on this host."""
+    async def tidy(self) -> None:
+        """Stop every PostgreSQL that runs and that nobody claimed: what an interrupted job left."""
         for key in self._layout.volumes():
             volume = self._of(key)
             async with volume.lifecycle:
-                volume.holders.clear()
-                await self._stop(volume)
+                if not volume.holders:
+                    await self._stop(volume)
+
+    async def close(self) -> None:
+        """Stop every PostgreSQL that still runs on this host."""
+        for key in self._layout.volumes():
+            self._of(key).holders.clear()
+        await self.tidy()
 
     async def release(self, key: VolumeKey, holder: str) -> None:
         """Stop PostgreSQL, the archive complete, when ``holder`` was the last."""
