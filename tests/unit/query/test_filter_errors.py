@@ -118,34 +118,67 @@ def test_malformed(spec: Any, code: int, words: str) -> None:
     assert words in caught.value.message
 
 
-def nested(wrap: Any, levels: int) -> Any:
-    made: Any = {"a": 1}
+def nested(wrap: Any, inner: Any, levels: int) -> Any:
     for _ in range(levels):
-        made = wrap(made)
-    return made
+        inner = wrap(inner)
+    return inner
 
 
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda inner: {"$and": [inner]},
-        lambda inner: {"$nor": [inner]},
-        lambda inner: {"a": {"$elemMatch": inner}},
-        lambda inner: {"a": {"$not": {"$elemMatch": inner}}},
-        lambda inner: {"$jsonSchema": {"not": inner}},
-    ],
-)
-def test_hostile_nesting_is_refused(wrap: Any) -> None:
-    with pytest.raises(MongoError):
-        compile_filter(nested(wrap, 5000))
+WRAPS = [
+    lambda inner: {"$and": [inner, {}]},
+    lambda inner: {"$nor": [inner]},
+    lambda inner: {"a": {"$elemMatch": inner}},
+    lambda inner: {"a": {"$not": {"$elemMatch": inner}}},
+    lambda inner: {"a": {"$all": [{"$elemMatch": inner}]}},
+]
+SCHEMA_WRAPS = [
+    lambda inner: {"not": inner},
+    lambda inner: {"properties": {"a": inner}},
+    lambda inner: {"items": inner},
+    lambda inner: {"anyOf": [inner]},
+]
+CHAIN: Any = 1
+for _ in range(190):
+    CHAIN = {"a": [CHAIN]}
+
+
+def attempt(spec: Any) -> None:
+    """Compile and run ``spec``; it may be refused, but must not exhaust the stack."""
+    try:
+        matches = compile_filter(spec)
+    except MongoError as error:
+        if error.name != "Overflow":
+            raise
+    else:
+        matches(CHAIN)
+
+
+@pytest.mark.parametrize("levels", [48, 50, 95, 98, 99, 100, 5000])
+@pytest.mark.parametrize("number", range(len(WRAPS)))
+def test_hostile_nesting(number: int, levels: int) -> None:
+    attempt(nested(WRAPS[number], {"a": 1}, levels))
+    with pytest.raises(MongoError, match="nesting"):
+        compile_filter(nested(WRAPS[number], {"a": 1}, 5000))
+
+
+@pytest.mark.parametrize("levels", [48, 95, 98, 5000])
+@pytest.mark.parametrize("number", range(len(SCHEMA_WRAPS)))
+def test_hostile_schemas(number: int, levels: int) -> None:
+    attempt({"$jsonSchema": nested(SCHEMA_WRAPS[number], {"bsonType": "int"}, levels)})
+
+
+def test_hostile_negations() -> None:
+    for levels in (95, 98, 5000):
+        attempt({"a": nested(lambda inner: {"$not": inner}, {"$gt": 1}, levels)})
+        attempt({"a": {"$elemMatch": nested(lambda inner: {"$elemMatch": inner}, {"$gt": 1}, levels)}})
 
 
 def test_reasonable_nesting_is_fine() -> None:
     document: Document = {"a": 1}
-    assert compile_filter(nested(lambda inner: {"$and": [inner, inner]}, 8))(document)
+    assert compile_filter(nested(lambda inner: {"$and": [inner, inner]}, {"a": 1}, 8))(document)
     for _ in range(40):
         document = {"a": [document]}
-    assert compile_filter(nested(lambda inner: {"a": {"$elemMatch": inner}}, 40))(document)
+    assert compile_filter(nested(lambda inner: {"a": {"$elemMatch": inner}}, {"a": 1}, 40))(document)
 
 
 def test_a_hostile_pattern_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from stilldb.query.expressions.core import Evaluator
 from stilldb.query.expressions.fieldpath import split_path
 from stilldb.query.expressions.logic import check_variable
 from stilldb.query.order import bson_type_name
+from stilldb.query.paths import sights
 from stilldb.query.stages.assemble import compile_stages, run_stages
 from stilldb.query.stages.core import Batch, Environment, Source, Stage, StageContext, fail, stage
 from stilldb.query.values import MISSING, Document
@@ -55,18 +56,9 @@ def _check(spec: Any) -> None:
         raise MongoError("FailedToParse", words)
 
 
-def leaves(value: Any, parts: tuple[str, ...]) -> list[Any]:
-    """The values a filter on the path would compare: arrays' elements too, positions as names, None for missing."""
-    if not parts:
-        return [*value, value] if isinstance(value, list) else [None if value is MISSING else value]
-    if isinstance(value, dict):
-        return leaves(value.get(parts[0], MISSING), parts[1:])
-    if not isinstance(value, list):
-        return [None]
-    found = [leaf for item in value if isinstance(item, dict) for leaf in leaves(item, parts)]
-    if parts[0].isdecimal() and len(parts[0]) < 10 and int(parts[0]) < len(value):
-        found += leaves(value[int(parts[0])], parts[1:])
-    return found
+def leaves(document: Document, parts: tuple[str, ...]) -> list[Any]:
+    """The values that a filter on the path compares, null for missing ones."""
+    return [None if value is MISSING else value for value, _ in sights(document, parts)]
 
 
 def _local_values(document: Document, parts: tuple[str, ...]) -> list[Any]:

@@ -8,8 +8,7 @@ from bson import Regex
 
 from stilldb.query import numbers
 from stilldb.query.errors import MongoError
-from stilldb.query.filter import compile_filter
-from stilldb.query.filter.core import is_expression
+from stilldb.query.filter import FIELD_OPERATORS, compile_filter
 from stilldb.query.order import bson_type_name, hash_key
 from stilldb.query.paths import Path, Test, as_document
 from stilldb.query.update.core import Change, Run, bad_value, computing, operator
@@ -93,7 +92,9 @@ def _pull(path: Path, argument: Any) -> Change:
 
 def _to_pull(argument: Any) -> Test:
     """The test of elements: a document is a filter of documents, operators and patterns are a field's, else equality."""
-    if isinstance(argument, Regex) or is_expression(argument):
+    if isinstance(argument, Regex) or (
+        isinstance(argument, dict) and next(iter(argument), "") in FIELD_OPERATORS
+    ):
         matches = compile_filter({"": argument})
         return lambda item: matches({"": item})
     if isinstance(argument, dict):
