@@ -52,6 +52,7 @@ CASES: list[tuple[Document, list[Document], list[Document]]] = [
     ({"a": {"$gt": [1]}}, [{"a": [2]}, {"a": [1, 0]}], [{"a": [1]}, {"a": 5}]),
     ({"a": {"$gt": DatetimeMS(5)}}, [{"a": DatetimeMS(6)}], [{"a": DatetimeMS(5)}, {"a": Timestamp(9, 9)}, {"a": 6}]),
     ({"a": {"$lte": True}}, [{"a": True}, {"a": False}], [{"a": 0}, {"a": None}]),
+    ({"a": {"$gte": ObjectId(b"2" * 12)}}, [{"a": ObjectId(b"2" * 12)}, {"a": ObjectId(b"3" * 12)}], [{"a": ObjectId(b"1" * 12)}, {"a": "x"}]),
     ({"a": {"$gt": MinKey()}}, [{"a": 1}, {"a": None}], [{"a": MinKey()}]),
     ({"a": {"$gt": MaxKey()}}, [], [{"a": 1}, {"a": MaxKey()}]),
     ({"a": {"$lt": MaxKey()}}, [{"a": 1}, {"a": "x"}], [{"a": MaxKey()}]),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from bson import DBRef, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex
+from bson.datetime_ms import DatetimeMS
 
 from stilldb.query.filter.core import Context, Leaf, Negation, Node, bad_value, field_operator, is_expression
 from stilldb.query.filter.patterns import regex_test
@@ -36,6 +37,8 @@ def equals(target: Any) -> Test:
         return lambda value: type(value) is str and value == target
     if which is ObjectId:
         return lambda value: bool(value == target)
+    if which is bool:
+        return lambda value: value is target
     if which in _BINARY_NUMBERS and not is_nan(target):
         return _relates_number(operator.eq, target)
     key = order_key(target)
@@ -62,8 +65,11 @@ def _relates(name: str, relation: Relation, target: Any) -> Test:
         return equals(target) if name in {"$gte", "$lte"} else _never
     if target is None:
         return is_null if name in {"$gte", "$lte"} else _never
-    if which is str:
-        return lambda value: type(value) is str and relation(value, target)
+    if which is str or which is ObjectId:
+        return lambda value: type(value) is which and relation(value, target)
+    if which is DatetimeMS:
+        moment = int(target)
+        return lambda value: type(value) is DatetimeMS and relation(int(value), moment)
     if which in _BINARY_NUMBERS:
         return _relates_number(relation, target)
     if which is MinKey or which is MaxKey:
