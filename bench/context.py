@@ -69,6 +69,8 @@ class Bench:
         begun = time.perf_counter()
         self.say("…")
         yield
+        for line in self._service.complaints() if self._service is not None else ():
+            self.say(f"the service complains: {line}")
         self.say(f"took {time.perf_counter() - begun:.0f} s")
 
     def say(self, text: str) -> None:

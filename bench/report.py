@@ -97,6 +97,9 @@ def machine(directory: pathlib.Path) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1),
         "kernel": platform.release(),
+        "load_average": round(
+            os.getloadavg()[0], 2
+        ),  # of the minute before: near 0, or the figures say little
         "file_system": file_system(directory),
         "fdatasync_ms": round(_flush(directory) * 1000, 3),
         "python": platform.python_version(),

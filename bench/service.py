@@ -36,6 +36,7 @@ class Service:
         self.directory = directory
         self.state = directory / "state"
         self.log = directory / "serve.log"
+        self._complaints = 0
         command: list[str | pathlib.Path] = [
             _STILLDB,
             "serve",
@@ -93,6 +94,13 @@ class Service:
         """The last lines of the service's log and of its servers' logs."""
         logs = [self.log, *sorted((self.state / "log").glob("*.log"))]
         return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+
+    def complaints(self) -> list[str]:
+        """The service's own warnings and errors since the last call: a step that failed and was tried again is in them."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        found = [line for line in lines if " WARNING " in line or " ERROR " in line]
+        new, self._complaints = found[self._complaints :], len(found)
+        return new
 
     def settle(self, seconds: float = 7, within: float = 600) -> None:
         """Wait until no base backup has run for ``seconds``: maintenance looks every few seconds for one that is due."""

@@ -47,7 +47,7 @@ class Workload:
 
     def find_one(self) -> float:
         """``find_one({"_id": …})`` of random ids."""
-        ids = [self._chance.randrange(self._documents) for _ in range(self._times(500))]
+        ids = [self._chance.randrange(self._documents) for _ in range(self._times(300))]
         begun = time.perf_counter()
         for number in ids:
             if self._orders.find_one({"_id": number}) is None:
@@ -56,7 +56,7 @@ class Workload:
 
     def insert_one(self) -> float:
         """``insert_one`` of new orders."""
-        documents = list(data.orders(self._next, self._times(200)))
+        documents = list(data.orders(self._next, self._times(100)))
         self._next += len(documents)
         collection = self._database.singles
         begun = time.perf_counter()
@@ -66,7 +66,7 @@ class Workload:
 
     def update_one(self) -> float:
         """``update_one`` by ``_id``: a ``$set`` of a nested field and an ``$inc``."""
-        ids = [self._chance.randrange(self._documents) for _ in range(self._times(200))]
+        ids = [self._chance.randrange(self._documents) for _ in range(self._times(100))]
         begun = time.perf_counter()
         for place, number in enumerate(ids):
             change = {"$set": {"customer.score": place % 1000}, "$inc": {"visits": 1}}
