@@ -29,6 +29,7 @@ class Limits:
     unauthenticated_bytes: int = 64 * 1024  # of one message
     sweep: float = 2.0  # how often the above are looked at
     drain: float = 5.0  # what running commands get at shutdown
+    expiry: float = 60.0  # between two looks at TTL indexes
 
 
 class Context:

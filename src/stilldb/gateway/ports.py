@@ -96,3 +96,6 @@ class DocumentStore(Protocol):
 
     async def stats(self, ns: Namespace) -> Document:
         """collStats in bytes."""
+
+    async def delete_expired(self) -> int:
+        """Remove the documents whose time is up by a TTL index; how many."""

@@ -85,7 +85,7 @@ async def serve(
     storage = Storage(context, opener)
     server = Server(context)
     health = Health(server, storage)
-    opening = loop.create_task(storage.open())
+    background = [loop.create_task(storage.open()), loop.create_task(storage.expire())]
     await server.start(sockets, tls)
     await health.start(endpoint.health_socket)
     log.info(
@@ -103,7 +103,8 @@ async def serve(
         log.info(event("stopping", connections=context.connections))
         await health.stop()
         await server.stop()
-        opening.cancel()
+        for task in background:
+            task.cancel()
         await storage.close()
 
 

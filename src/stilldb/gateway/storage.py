@@ -68,6 +68,16 @@ class Storage:
             return _why(error)
         return None
 
+    async def expire(self) -> None:
+        """Remove what TTL indexes say is too old, again and again, for as long as this is the writer."""
+        while self._context.endpoint.writer:
+            await asyncio.sleep(self._context.limits.expiry)
+            try:
+                if self._context.opened and (removed := await self._context.documents.delete_expired()):
+                    log.info(event("documents expired", removed=removed))
+            except Exception as error:  # noqa: BLE001 - the next look may succeed; readiness is told elsewhere
+                log.warning(event("expiry failed", reason=_why(error)))
+
     async def close(self) -> None:
         """Close the documents, if they were opened."""
         if self._context.opened:

@@ -285,6 +285,10 @@ def test_counts_distinct_aggregates_explanations_and_sizes(client: Client) -> No
         client.test.command("collStats", "things", scale=10)["size"]
         == client.test.command("dbStats")["dataSize"] // 10
     )
+    stage = {"$collStats": {"storageStats": {"scale": 10}, "count": {}}}
+    (shown,) = things.aggregate([stage, {"$project": {"localTime": 0}}])
+    assert (shown["ns"], shown["count"], shown["storageStats"]["count"]) == ("test.things", 10, 10)
+    assert shown["storageStats"]["size"] == client.test.command("collStats", "things", scale=10)["size"]
     assert client.test.command({"dataSize": "test.things"})["numObjects"] == 10
 
 
@@ -313,6 +317,9 @@ def test_counts_distinct_aggregates_explanations_and_sizes(client: Client) -> No
         (9, {"findAndModify": "c"}),
         (9, {"findAndModify": "c", "remove": True, "new": True}),
         (59, {"explain": {"ping": 1}}),
+        (51024, {"collStats": "c", "scale": 0}),
+        (14, {"collStats": "c", "scale": 1.5}),
+        (40415, {"aggregate": "c", "pipeline": [{"$collStats": {"x": 1}}], "cursor": {}}),
     ],
 )
 def test_what_is_refused(client: Client, code: int, command: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from stilldb.gateway import storage
-from stilldb.gateway.context import Context
+from stilldb.gateway.context import Context, Limits
 from stilldb.gateway.ports import DocumentStore
 from stilldb.gateway.storage import Storage
 from stilldb.query.errors import MongoError
@@ -63,3 +63,24 @@ async def test_one_that_hangs_is_trouble(tmp_path: pathlib.Path, monkeypatch: py
     opener.documents.gates.clear()
     opener.documents.failing["ping"] = MongoError("HostUnreachable", "away")
     assert "away" in str(await opened.trouble())
+
+
+async def test_a_writer_removes_what_is_expired_even_after_a_failure(tmp_path: pathlib.Path) -> None:
+    context, opener = Context(endpoint(tmp_path), Limits(expiry=0.001)), Flaky()
+    opened = Storage(context, opener)
+    opener.documents.failing["delete_expired"] = MongoError("HostUnreachable", "away")
+    expiring = asyncio.create_task(opened.expire())
+    await opened.open()
+    async with asyncio.timeout(5):
+        while not opener.documents.failed:
+            await asyncio.sleep(0.001)
+        opener.documents.failing.clear()
+        while opener.documents.looks < 2:
+            await asyncio.sleep(0.001)
+    expiring.cancel()
+
+
+async def test_a_reader_removes_nothing(tmp_path: pathlib.Path) -> None:
+    opened = Storage(Context(endpoint(tmp_path, writer=False), Limits(expiry=0.001)), Flaky())
+    async with asyncio.timeout(5):
+        await opened.expire()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stilldb.documents.model import Aggregate
-from stilldb.gateway import writing
+from stilldb.gateway import collection_stats, writing
 from stilldb.gateway.cursors import open_cursor
 from stilldb.gateway.explaining import ends_in_collection, explain_aggregate
 from stilldb.gateway.listing import batch_size
@@ -39,7 +39,10 @@ async def aggregate(request: Request, values: dict[str, Any]) -> RawReply | Docu
         )
     if ends_in_collection(asked) and not request.session.context.endpoint.writer:
         raise not_primary(request.session)
-    source = request.documents.aggregate(ns, asked)
+    if asked.pipeline and "$collStats" in asked.pipeline[0]:
+        source = collection_stats.aggregate(request, ns, asked.pipeline)
+    else:
+        source = request.documents.aggregate(ns, asked)
     return await open_cursor(request, str(ns), source, batch_size("aggregate", values["cursor"]))
 
 

@@ -8,32 +8,24 @@ from typing import Any
 from bson import Int64
 
 from stilldb.documents.model import Namespace, check_database
+from stilldb.gateway.collection_stats import scale_of, sizes
 from stilldb.gateway.registry import Param, command, ignored
 from stilldb.gateway.request import Request
-from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
 
-_SIZES = ("size", "storageSize", "totalIndexSize", "totalSize", "freeStorageSize")
 
-
-@command("collStats", params=(Param("scale", int, 1),), aliases=("collstats",))
+@command("collStats", params=(Param("scale", (int, float)),), aliases=("collstats",))
 async def coll_stats(request: Request, values: dict[str, Any]) -> Document:
     """The size of a collection and of its indexes."""
-    scale = _scale("collStats", values["scale"])
-    found = dict(await request.documents.stats(request.namespace()))
-    for field in _SIZES:
-        if field in found:
-            found[field] = _scaled(found[field], scale)
-    if isinstance(found.get("indexSizes"), dict):
-        found["indexSizes"] = {name: _scaled(size, scale) for name, size in found["indexSizes"].items()}
-    found.pop("ok", None)
-    return {**found, "scaleFactor": scale, "ok": 1.0}
+    ns = request.namespace()
+    found = await sizes(request, ns, scale_of("collStats", values["scale"]))
+    return {"ns": str(ns), **found, "ok": 1.0}
 
 
-@command("dbStats", params=(Param("scale", int, 1), *ignored("freeStorage")), aliases=("dbstats",))
+@command("dbStats", params=(Param("scale", (int, float)), *ignored("freeStorage")), aliases=("dbstats",))
 async def db_stats(request: Request, values: dict[str, Any]) -> Document:
     """The sums over a database's collections."""
-    scale = _scale("dbStats", values["scale"])
+    scale = scale_of("dbStats", values["scale"])
     check_database(request.database)
     names = [info.name for info in await request.documents.list_collections(request.database)]
     all_of = [await request.documents.stats(Namespace(request.database, name)) for name in names]
@@ -70,16 +62,3 @@ async def data_size(request: Request, values: dict[str, Any]) -> Document:
         "estimate": False,
         "ok": 1.0,
     }
-
-
-def _scale(of: str, value: int) -> int:
-    if value < 1:
-        raise MongoError(
-            "Location51024", f"BSON field '{of}.scale' value must be >= 1, actual value '{value}'"
-        )
-    return value
-
-
-def _scaled(size: int, scale: int) -> int:
-    made = int(size) // scale
-    return made if made < 1 << 31 else Int64(made)
