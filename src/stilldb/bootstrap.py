@@ -45,6 +45,8 @@ from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
 
 ACCOUNT = "123456789012"
+# Not us-east-1: for docdb there, version 1 of the AWS CLI goes to AWS itself, whatever AWS_ENDPOINT_URL says.
+DEFAULT_REGION = "us-west-2"
 
 
 class CannotServe(Exception):
@@ -60,7 +62,7 @@ class ServeOptions:
     port: int = 8010
     auth: str = "keys"  # or "any"
     pg_bin: pathlib.Path | None = None
-    region: str = "us-east-1"
+    region: str = DEFAULT_REGION
     manual_snapshot_quota: int = Quotas().manual_snapshots
 
 

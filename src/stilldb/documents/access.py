@@ -105,7 +105,8 @@ def _hinted(collection: Collection, hint: str | Document) -> Index | None:
         if hint == index.name or (isinstance(hint, dict) and hint == index.spec["key"]):
             return index
     raise MongoError(
-        "BadValue", "error processing query: planner returned error: hint provided does not correspond to an existing index"
+        "BadValue",
+        "error processing query: planner returned error: hint provided does not correspond to an existing index",
     )
 
 
@@ -187,22 +188,27 @@ def _index_clause(choice: _Choice, made: Access) -> str:
 
 
 def _ordered(indexes: Iterable[Index], bounds: Sequence[Bound], sort: Document) -> _Choice | None:
-    """An index whose keys, one for each document, are in the order of ``sort`` within one range; None without one."""
+    """The index that fixes most, whose keys, one for each document, are in the order of ``sort`` within one range."""
     wanted = [(path, 1 if to_float(direction) > 0 else -1) for path, direction in sort.items()]
     equal = {".".join(bound.path) for bound in bounds if bound.op == "eq" and len(bound.values) == 1}
+    found: _Choice | None = None
     for index in indexes:
         if index.multikey or not index.complete:
             continue
         skipped = 0
-        while skipped < len(index.fields) and index.fields[skipped][0] in equal and index.fields[skipped][0] not in sort:
+        while (
+            skipped < len(index.fields)
+            and index.fields[skipped][0] in equal
+            and index.fields[skipped][0] not in sort
+        ):
             skipped += 1
         own = index.fields[skipped : skipped + len(wanted)]
         reversed_ = [(path, -direction) for path, direction in own]
         if wanted in (list(own), reversed_):
             fixed, ranges = _key_ranges(index, bounds)
-            if len(ranges) == 1:
-                return _Choice(index, fixed, ranges, wanted == reversed_)
-    return None
+            if len(ranges) == 1 and (found is None or fixed > found.fixed):
+                found = _Choice(index, fixed, ranges, wanted == reversed_)
+    return found
 
 
 def _in_order(collection: Collection, choice: _Choice, made: Access) -> list[str]:
@@ -251,5 +257,3 @@ def _within(prefix: bytes, span: Range, direction: int) -> Range:
     # Complemented bytes turn the order: at most the complement of ``low`` (with all that begins so), above that of ``high``.
     low = prefix if span.high is None else prefix + keys.descending(span.high)
     return Range(low, after(prefix + keys.descending(span.low)))
-
-

@@ -87,7 +87,8 @@ def _missing(collection: Collection, wanted: list[Document]) -> list[Document]:
             new.append(spec)
     if len(there) + len(new) > MOST_INDEXES:
         raise MongoError(
-            "CannotCreateIndex", f"add index fails, too many indexes for {collection.namespace}; the limit is {MOST_INDEXES}"
+            "CannotCreateIndex",
+            f"add index fails, too many indexes for {collection.namespace}; the limit is {MOST_INDEXES}",
         )
     return new
 
@@ -126,7 +127,9 @@ def _chosen(collection: Collection, which: str | Document | list[str]) -> list[I
     if which in ("_id_", {"_id": 1}):
         raise MongoError("InvalidOptions", "cannot drop _id index")
     if isinstance(which, dict):
-        found = [index for index in collection.indexes if list(index.spec["key"].items()) == list(which.items())]
+        found = [
+            index for index in collection.indexes if list(index.spec["key"].items()) == list(which.items())
+        ]
         if not found:
             raise MongoError("IndexNotFound", f"can't find index with key: {default_name(which)}")
         return found
@@ -173,4 +176,6 @@ async def _fill(connection: asyncpg.Connection, collection: Collection, index: I
             keys = index.keys(decode(row["doc"]))
             multikey = multikey or len(keys) > 1
             records += [(key, row["id"]) for key in keys]
-        await connection.copy_records_to_table(index.table.removeprefix("stilldb."), records=records, schema_name="stilldb")
+        await connection.copy_records_to_table(
+            index.table.removeprefix("stilldb."), records=records, schema_name="stilldb"
+        )

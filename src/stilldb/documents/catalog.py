@@ -143,7 +143,8 @@ class Catalog:
         """Every collection of a database, by name."""
         async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                "SELECT name, uuid, options FROM stilldb.collections WHERE database = $1 ORDER BY name", database
+                "SELECT name, uuid, options FROM stilldb.collections WHERE database = $1 ORDER BY name",
+                database,
             )
         return [CollectionInfo(row["name"], row["uuid"], decode(row["options"])) for row in rows]
 
@@ -219,7 +220,9 @@ class Catalog:
 # -- pieces of transactions
 
 
-async def read(connection: asyncpg.Connection, namespace: Namespace, *, lock: bool = False) -> Collection | None:
+async def read(
+    connection: asyncpg.Connection, namespace: Namespace, *, lock: bool = False
+) -> Collection | None:
     """The collection as the tables have it now; ``lock``: nobody else changes its indexes until the transaction ends."""
     row = await connection.fetchrow(_COLLECTION + (" FOR UPDATE" if lock else ""), *namespace)
     if row is None:

@@ -104,7 +104,14 @@ class Documents:
         """Sizes in bytes and counts, as collStats gives them; zeros for a collection that is not there."""
         collection = await self._catalog.find(namespace)
         if collection is None:
-            return {"size": 0, "count": 0, "storageSize": 0, "nindexes": 0, "totalIndexSize": 0, "indexSizes": {}}
+            return {
+                "size": 0,
+                "count": 0,
+                "storageSize": 0,
+                "nindexes": 0,
+                "totalIndexSize": 0,
+                "indexSizes": {},
+            }
         async with self._pool.connection() as connection:
             row = await connection.fetchrow(
                 f"SELECT count(*) AS count, coalesce(sum(octet_length(doc)), 0)::bigint AS size FROM {collection.table}"
@@ -198,5 +205,3 @@ class Documents:
     async def explain_aggregate(self, namespace: Namespace, request: Aggregate) -> Document:
         """How a pipeline is served."""
         return await self._explainer.aggregate(namespace, request)
-
-

@@ -39,10 +39,10 @@ def statement(plan: GroupPlan, made: Access, *, doubles: bool) -> str:
     values = [f"{_value(path, made)} AS v{number}" for number, path in enumerate(plan.paths)]
     nested = [path for path in (*plan.keys, *plan.paths) if len(path) > 1]
     odd = " OR ".join(["c.j IS NULL", *(_array_on_the_way(path, made) for path in nested)])
-    inner = (
-        f"SELECT {', '.join([*keys, *values, f'({odd}) AS odd'])} FROM {made.source} WHERE {made.where} OFFSET 0"
+    inner = f"SELECT {', '.join([*keys, *values, f'({odd}) AS odd'])} FROM {made.source} WHERE {made.where} OFFSET 0"
+    numbered = "".join(
+        f", CASE jsonb_typeof(v{n}) WHEN 'number' THEN v{n}::numeric END AS n{n}" for n in paths
     )
-    numbered = "".join(f", CASE jsonb_typeof(v{n}) WHEN 'number' THEN v{n}::numeric END AS n{n}" for n in paths)
     middle = f"SELECT *{numbered} FROM ({inner}) r OFFSET 0"
     kinds = "".join(f", {_KIND.format(n=f'n{n}')} AS t{n}" for n in paths)
     columns = [f"k{number}::text" for number in range(len(plan.keys))]

@@ -27,8 +27,25 @@ _OPTIONS: Final = frozenset(
 )
 _IGNORED: Final = frozenset({"v", "background", "ns"})
 _NOT_YET: Final = frozenset(
-    {"collation", "hidden", "weights", "default_language", "textIndexVersion", "wildcardProjection", "storageEngine"}
-    | {"2dsphereIndexVersion", "bits", "min", "max", "bucketSize", "vectorOptions", "prepareUnique", "clustered"}
+    {
+        "collation",
+        "hidden",
+        "weights",
+        "default_language",
+        "textIndexVersion",
+        "wildcardProjection",
+        "storageEngine",
+    }
+    | {
+        "2dsphereIndexVersion",
+        "bits",
+        "min",
+        "max",
+        "bucketSize",
+        "vectorOptions",
+        "prepareUnique",
+        "clustered",
+    }
 )
 REFUSALS: Final = frozenset({"Location17280", "CannotIndexParallelArrays"})  # of a document by an index
 
@@ -113,7 +130,8 @@ def normalised(given: Document) -> Document:
             raise MongoError("CannotCreateIndex", f"Index option not supported: '{option}'")
         if option not in _OPTIONS and option not in _IGNORED:
             raise MongoError(
-                "Location197", f"The field '{option}' is not valid for an index specification. Specification: {given}"
+                "Location197",
+                f"The field '{option}' is not valid for an index specification. Specification: {given}",
             )
     key = given.get("key")
     if not isinstance(key, dict):
@@ -133,7 +151,9 @@ def normalised(given: Document) -> Document:
 
 def _check_key(key: Document) -> None:
     if not 0 < len(key) <= MOST_FIELDS:
-        raise MongoError("CannotCreateIndex", f"An index has between 1 and {MOST_FIELDS} keys, not {len(key)}")
+        raise MongoError(
+            "CannotCreateIndex", f"An index has between 1 and {MOST_FIELDS} keys, not {len(key)}"
+        )
     for path, direction in key.items():
         if isinstance(direction, str):
             raise MongoError("CannotCreateIndex", f"Index type not supported: '{direction}'")

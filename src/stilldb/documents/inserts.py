@@ -41,7 +41,8 @@ def check_stored(document: Document, raw: bytes) -> None:
     """Raise for a document that can't be stored."""
     if len(raw) > LARGEST:
         raise MongoError(
-            "BSONObjectTooLarge", f"object to insert too large. size in bytes: {len(raw)}, max size: {LARGEST}"
+            "BSONObjectTooLarge",
+            f"object to insert too large. size in bytes: {len(raw)}, max size: {LARGEST}",
         )
     for name in document:
         if name.startswith("$"):

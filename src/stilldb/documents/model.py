@@ -29,8 +29,15 @@ class Namespace(NamedTuple):
         """A namespace that may hold documents; raises MongoError InvalidNamespace."""
         check_database(database)
         if not isinstance(collection, str):
-            raise MongoError("InvalidNamespace", f"collection name has invalid type {type(collection).__name__}")
-        if not collection or "\0" in collection or "$" in collection or collection.startswith((".", "system.")):
+            raise MongoError(
+                "InvalidNamespace", f"collection name has invalid type {type(collection).__name__}"
+            )
+        if (
+            not collection
+            or "\0" in collection
+            or "$" in collection
+            or collection.startswith((".", "system."))
+        ):
             raise MongoError("InvalidNamespace", f"Invalid collection name: '{collection}'")
         if len(collection) > _LONGEST_COLLECTION:
             raise MongoError(

@@ -89,7 +89,9 @@ class Outputs:
             raise MongoError("Location13113", f"$merge could not find a matching document in {namespace}")
 
     async def _matches(self, namespace: Namespace, update: Update) -> bool:
-        found = await self._writer.update(namespace, Update(filter=update.filter, change={"$setOnInsert": {}}))
+        found = await self._writer.update(
+            namespace, Update(filter=update.filter, change={"$setOnInsert": {}})
+        )
         return found.matched > 0
 
 

@@ -18,6 +18,7 @@ _CONNECT_WITHIN: Final = 5.0  # seconds
 _LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server's farewell came in just as the connection was used
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
@@ -51,7 +52,9 @@ def as_mongo(error: BaseException) -> MongoError | None:
 class Pool:
     """At most ``size`` connections, opened when they are needed; a broken one is thrown away."""
 
-    def __init__(self, *, host: str, port: int, user: str, database: str, size: int = MOST_CONNECTIONS) -> None:
+    def __init__(
+        self, *, host: str, port: int, user: str, database: str, size: int = MOST_CONNECTIONS
+    ) -> None:
         self._where: dict[str, Any] = {"host": host, "port": port, "user": user, "database": database}
         self._size = size
         self._open = 0
@@ -89,7 +92,9 @@ class Pool:
     async def _connect(self) -> asyncpg.Connection:
         self._open += 1
         try:
-            connection = await asyncpg.connect(**self._where, timeout=_CONNECT_WITHIN, statement_cache_size=500)
+            connection = await asyncpg.connect(
+                **self._where, timeout=_CONNECT_WITHIN, statement_cache_size=500
+            )
             await _teach(connection)
         except BaseException as error:
             self._open -= 1
@@ -153,6 +158,8 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: types.TracebackType | None
     ) -> None:
         if self._connection is not None:
+            if isinstance(error, asyncpg.InternalClientError):
+                self._connection.terminate()
             self._pool.give_back(self._connection)
         told = as_mongo(error) if error is not None else None
         if told is not None:

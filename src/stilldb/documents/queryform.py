@@ -133,7 +133,9 @@ def literal(value: Any) -> tuple[str, str]:
     if kind is bytes or kind is Binary:
         form = binary(bytes(value), value.subtype if kind is Binary else 0)
         return f'."{BINARY}"', f'"{form[BINARY]}"'
-    return "", repr(value) if kind is float else f"{value:f}" if not isinstance(value, int) else str(int(value))
+    return "", repr(value) if kind is float else f"{value:f}" if not isinstance(value, int) else str(
+        int(value)
+    )
 
 
 _INTEGER_LIMIT: Final = 2**31
@@ -172,4 +174,3 @@ def _untagged(value: dict[str, Any]) -> Any:
         if name == DATE:
             return DatetimeMS(int(content))
     raise NoForm("an object, whose order of fields is not kept")
-

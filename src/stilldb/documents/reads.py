@@ -46,9 +46,15 @@ class Query:
     @classmethod
     def of(cls, spec: Document, *, push: bool = True) -> Query:
         """The query of a filter; raises MongoError for what is no filter."""
-        by_id = push and pushdown.whole(spec)
+        if push and pushdown.whole(spec):
+            only = pushdown.Bound(("_id",), "eq", (spec["_id"],))
+            return cls(spec, _any, pushdown.Plan(pushdown.ALWAYS, (only,), (), True), True)
         plan = pushdown.plan(spec) if push else pushdown.Plan(pushdown.ALWAYS, (), (), False)
-        return cls(spec, compile_filter(spec), plan, by_id)
+        return cls(spec, compile_filter(spec), plan, False)
+
+
+def _any(_: Document) -> bool:
+    return True
 
 
 Rows = list[asyncpg.Record]  # with the columns id and doc
@@ -71,12 +77,12 @@ class Reader:
     async def find(self, namespace: Namespace, find: Find) -> Raws:
         """Batches of raw documents; raises MongoError before the first when the query is none."""
         query = self.query(find.filter)
-        if query.by_id and find.projection is None and find.skip == 0:
+        project = None if not find.projection else compile_projection(find.projection, find.filter)
+        if query.by_id and find.skip == 0:
             raw = await self.by_id(namespace, find.filter["_id"])
             if raw is not None:
-                yield [raw]
+                yield [raw if project is None else encode(project(decode(raw)))]
             return
-        project = None if not find.projection else compile_projection(find.projection, find.filter)
         source = self._ordered(namespace, query, find)
         if find.skip or find.limit:
             source = _cut(source, find.skip, find.limit)
@@ -201,9 +207,7 @@ class Reader:
             total += len(rows)
         return total
 
-    async def _count_exactly(
-        self, namespace: Namespace, query: Query, hint: Hint
-    ) -> int | None:
+    async def _count_exactly(self, namespace: Namespace, query: Query, hint: Hint) -> int | None:
         """The count by SQL alone; None when a document without a query form is among the candidates."""
         for _ in range(_TRIES):
             collection = await self._catalog.find(namespace)

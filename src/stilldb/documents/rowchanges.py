@@ -188,4 +188,3 @@ async def _store_documents(
             [entry.raw for entry in kept],
             [entry.form for entry in kept],
         )
-

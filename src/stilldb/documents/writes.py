@@ -25,9 +25,11 @@ from stilldb.documents.updates import Updater
 from stilldb.query.errors import MongoError
 from stilldb.query.order import compile_sort
 from stilldb.query.projection import compile_projection
-from stilldb.query.values import MISSING, Document, decode, encode
+from stilldb.query.values import Document, decode, encode
 
-_TRIES: Final = 1000  # of one document under others' writes: each failure means that another write got through
+_TRIES: Final = (
+    1000  # of one document under others' writes: each failure means that another write got through
+)
 _BATCH: Final = 1000  # documents locked and changed at a time
 Transform = Callable[[Document], Document | None]
 
@@ -216,12 +218,15 @@ class Writer:
                     return matched, modified
                 last = ids[-1:]
                 rows = await connection.fetch(
-                    f"SELECT id, doc FROM {collection.table} WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE", ids
+                    f"SELECT id, doc FROM {collection.table} WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE",
+                    ids,
                 )
                 found = [(row, decode(row["doc"])) for row in rows]
                 pairs = [(row, document) for row, document in found if query.matches(document)]
                 changes = [
-                    change for row, document in pairs if (change := _change(row, document, transform)) is not None
+                    change
+                    for row, document in pairs
+                    if (change := _change(row, document, transform)) is not None
                 ]
                 matched += len(pairs)
                 modified += len(changes)
@@ -253,7 +258,9 @@ def _change(row: asyncpg.Record, before: Document, transform: Transform) -> Chan
 
 def _entry(key: bytes, before: Document, after: Document) -> Entry:
     if after["_id"] is not before["_id"] and id_key(after["_id"]) != key:
-        raise MongoError("ImmutableField", "Performing an update on the path '_id' would modify the immutable field '_id'")
+        raise MongoError(
+            "ImmutableField", "Performing an update on the path '_id' would modify the immutable field '_id'"
+        )
     raw = encode(after)
     check_stored(after, raw)
     return Entry.of(key, raw, after)

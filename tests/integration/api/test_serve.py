@@ -157,7 +157,7 @@ def test_a_directory_belongs_to_one_region() -> None:
         it.arguments = ["--region", "eu-west-1"]
         it.spawn()
         assert it.died() == 1
-        assert "belongs to region us-east-1" in it.log.read_text()
+        assert "belongs to region us-west-2" in it.log.read_text()
 
 
 def test_damaged_keys_are_told_not_thrown() -> None:

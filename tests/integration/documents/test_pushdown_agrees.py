@@ -19,7 +19,21 @@ Document = dict[str, Any]
 DAY = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
 SCALARS: list[Any] = [
     *(None, True, False, 0, 1, -1, 5, 2**31 - 1, Int64(5), Int64(2**53), Int64(2**53 + 1), Int64(-(2**63))),
-    *(0.0, -0.0, 0.1, 0.25, 5.0, -2.5, 1e16, 1e300, 5e-324, float(2**53), 1.2345678901234568e18, math.nan, math.inf),
+    *(
+        0.0,
+        -0.0,
+        0.1,
+        0.25,
+        5.0,
+        -2.5,
+        1e16,
+        1e300,
+        5e-324,
+        float(2**53),
+        1.2345678901234568e18,
+        math.nan,
+        math.inf,
+    ),
     *(Decimal128("5"), Decimal128("0.1"), Decimal128("1E+400"), Decimal128("NaN"), Decimal128("0.10")),
     *("", "a", "abc", "abd", "ünï", "\U0001f600", "\uffff", "a\0b", "\ue000d", "5", "null"),
     *(ObjectId(b"\0" * 12), ObjectId(b"abcdefghijkl"), DAY, DAY + datetime.timedelta(milliseconds=1)),
@@ -51,7 +65,25 @@ def _documents(chance: random.Random, count: int) -> list[Document]:
 
 
 def _operators(chance: random.Random) -> Document:
-    name = chance.choice(["$eq", "$ne", "$gt", "$gte", "$lt", "$lte", "$in", "$nin", "$exists", "$not", "$all", "$elemMatch", "$size", "$type", "$regex"])
+    name = chance.choice(
+        [
+            "$eq",
+            "$ne",
+            "$gt",
+            "$gte",
+            "$lt",
+            "$lte",
+            "$in",
+            "$nin",
+            "$exists",
+            "$not",
+            "$all",
+            "$elemMatch",
+            "$size",
+            "$type",
+            "$regex",
+        ]
+    )
     if name in ("$in", "$nin", "$all"):
         return {name: [chance.choice(SCALARS) for _ in range(chance.randrange(4))]}
     if name == "$exists":
@@ -70,7 +102,10 @@ def _operators(chance: random.Random) -> Document:
     if isinstance(value, Regex):
         value = "abc"
     if name in ("$gt", "$gte", "$lt", "$lte") and chance.random() < 0.4:
-        return {"$gte": value, "$lt": chance.choice([item for item in SCALARS if not isinstance(item, Regex)])}
+        return {
+            "$gte": value,
+            "$lt": chance.choice([item for item in SCALARS if not isinstance(item, Regex)]),
+        }
     return {name: value}
 
 
@@ -79,18 +114,24 @@ def _filter(chance: random.Random, depth: int = 0) -> Document:
     for _ in range(chance.randrange(1, 3)):
         roll = chance.random()
         if depth < 2 and roll < 0.2:
-            made[chance.choice(["$and", "$or", "$nor"])] = [_filter(chance, depth + 1) for _ in range(chance.randrange(1, 3))]
+            made[chance.choice(["$and", "$or", "$nor"])] = [
+                _filter(chance, depth + 1) for _ in range(chance.randrange(1, 3))
+            ]
         elif roll < 0.5:
             made[chance.choice(FIELDS)] = chance.choice([*SCALARS, [5], {"d": 5}])
         elif roll < 0.6:
-            made["_id"] = chance.choice([3, {"$gte": 10}, {"$lt": "p"}, {"$in": [1, 2.0, "odd 1"]}, {"x": 1}, {"$ne": 4}, None])
+            made["_id"] = chance.choice(
+                [3, {"$gte": 10}, {"$lt": "p"}, {"$in": [1, 2.0, "odd 1"]}, {"x": 1}, {"$ne": 4}, None]
+            )
         else:
             made[chance.choice(FIELDS)] = _operators(chance)
     return made
 
 
 async def _ids(documents: Documents, namespace: Namespace, spec: Document) -> list[Any]:
-    return [bson.decode(raw)["_id"] async for raws in documents.find(namespace, Find(filter=spec)) for raw in raws]
+    return [
+        bson.decode(raw)["_id"] async for raws in documents.find(namespace, Find(filter=spec)) for raw in raws
+    ]
 
 
 async def _filled(documents: Documents, namespace: Namespace, rows: list[Document]) -> None:
@@ -99,11 +140,17 @@ async def _filled(documents: Documents, namespace: Namespace, rows: list[Documen
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_every_filter(documents: Documents, engine_only: Documents, namespace: Namespace, seed: int) -> None:
+async def test_every_filter(
+    documents: Documents, engine_only: Documents, namespace: Namespace, seed: int
+) -> None:
     chance = random.Random(seed)
     await _filled(documents, namespace, _documents(chance, 150))
     if seed % 2:
-        specs = [{"key": {"a": 1}, "name": "a"}, {"key": {"b": -1, "_id": 1}, "name": "b"}, {"key": {"c.d": 1}, "name": "cd", "sparse": True}]
+        specs = [
+            {"key": {"a": 1}, "name": "a"},
+            {"key": {"b": -1, "_id": 1}, "name": "b"},
+            {"key": {"c.d": 1}, "name": "cd", "sparse": True},
+        ]
         await documents.create_indexes(namespace, specs)
     pushed = exact = 0
     for _ in range(250):
@@ -131,7 +178,13 @@ ACCUMULATORS: list[Document] = [
     {"t": {"$sum": "$long"}, "a": {"$avg": "$long"}, "m": {"$max": "$long"}},
     {"t": {"$sum": "$double"}, "a": {"$avg": "$double"}, "m": {"$min": "$double"}},
     {"t": {"$sum": "$mixed"}, "a": {"$avg": "$mixed"}, "m": {"$min": "$mixed"}, "x": {"$max": "$mixed"}},
-    {"t": {"$sum": "$o.p"}, "c": {"$count": {}}, "g": {"$sum": "$gone"}, "h": {"$avg": "$gone"}, "i": {"$max": "$gone"}},
+    {
+        "t": {"$sum": "$o.p"},
+        "c": {"$count": {}},
+        "g": {"$sum": "$gone"},
+        "h": {"$avg": "$gone"},
+        "i": {"$max": "$gone"},
+    },
     {"m": {"$max": "$k"}, "f": {"$sum": "$arr.x"}},
 ]
 
@@ -163,7 +216,9 @@ def _canonical(rows: list[Document]) -> list[str]:
 
 
 @pytest.mark.parametrize("odd", [False, True])
-async def test_every_group(documents: Documents, engine_only: Documents, namespace: Namespace, odd: bool) -> None:
+async def test_every_group(
+    documents: Documents, engine_only: Documents, namespace: Namespace, odd: bool
+) -> None:
     chance = random.Random(11)
     await _filled(documents, namespace, _measurements(chance, odd=odd))
     for key in KEYS:
@@ -178,7 +233,11 @@ async def test_every_group(documents: Documents, engine_only: Documents, namespa
 
 async def test_groups_of_plain_data_are_pushed(documents: Documents, namespace: Namespace) -> None:
     await _filled(documents, namespace, _measurements(random.Random(1), odd=False))
-    pipeline = [{"$match": {"int": {"$gt": 0}}}, {"$group": {"_id": "$k", "t": {"$sum": "$int"}}}, {"$sort": {"_id": 1}}]
+    pipeline = [
+        {"$match": {"int": {"$gt": 0}}},
+        {"$group": {"_id": "$k", "t": {"$sum": "$int"}}},
+        {"$sort": {"_id": 1}},
+    ]
     plan = await documents.explain_aggregate(namespace, Aggregate(pipeline=pipeline))
     assert plan["winningPlan"]["stage"] == "GROUP"
     assert plan["winningPlan"]["pushdown"] is True

@@ -1,0 +1,240 @@
+"""insert, update, delete, findAndModify on a real PostgreSQL: results, refusals, atomicity, concurrency."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import bson
+import pytest
+from bson import Int64, ObjectId, Regex
+
+from stilldb.documents import Documents
+from stilldb.documents.model import Delete, Find, FindAndModify, Inserted, Namespace, Update
+from stilldb.domain.volumes import PostgresAddress
+from stilldb.query.errors import MongoError
+from stilldb.query.values import MISSING
+from support.documents import opened
+
+Document = dict[str, Any]
+
+
+async def put(documents: Documents, namespace: Namespace, *rows: Document, ordered: bool = True) -> Inserted:
+    return await documents.insert(namespace, [bson.encode(row) for row in rows], ordered=ordered)
+
+
+async def everything(documents: Documents, namespace: Namespace, **find: Any) -> list[Document]:
+    asked = Find(**{"filter": {}, **find})
+    return [bson.decode(raw) async for raws in documents.find(namespace, asked) for raw in raws]
+
+
+def codes(done: Inserted) -> list[tuple[int, int]]:
+    return [(error.index, error.error.code) for error in done.errors]
+
+
+async def test_bytes_come_back_as_they_went_in(documents: Documents, namespace: Namespace) -> None:
+    raw = bson.encode({"_id": 1, "z": 1, "a": Int64(1), "n": {"b": [1, 2.0, None]}, "e": ""})
+    await documents.insert(namespace, [raw], ordered=True)
+    assert [found async for found in documents.find(namespace, Find(filter={}))] == [[raw]]
+
+
+async def test_an_id_is_made_and_comes_first(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, {"a": 1}, {"b": 2, "_id": "last"})
+    found = await everything(documents, namespace)
+    assert [list(row) for row in found] == [["_id", "b"], ["_id", "a"]]
+    assert isinstance(found[1]["_id"], ObjectId)
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ({"_id": [1]}, 53),
+        ({"_id": Regex("a")}, 53),
+        ({"_id": {"$a": 1}}, 52),
+        ({"_id": 1, "$a": 1}, 52),
+        ({"_id": "x" * 3000}, 17280),
+        ({"_id": 1, "big": "x" * (16 * 2**20)}, 10334),
+    ],
+)
+async def test_what_can_t_be_stored(
+    documents: Documents, namespace: Namespace, row: Document, code: int
+) -> None:
+    done = await put(documents, namespace, {"_id": 0}, row, {"_id": 2}, ordered=False)
+    assert (done.count, codes(done)) == (2, [(1, code)])
+
+
+async def test_damaged_bson_is_refused_alone(documents: Documents, namespace: Namespace) -> None:
+    damaged = bytearray(bson.encode({"_id": 1, "s": "abc"}))
+    damaged[-5] = 0xFF  # no UTF-8
+    done = await documents.insert(namespace, [bson.encode({"_id": 0}), bytes(damaged)], ordered=False)
+    assert (done.count, codes(done)) == (1, [(1, 22)])
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_duplicates_within_and_without_a_batch(
+    documents: Documents, namespace: Namespace, ordered: bool
+) -> None:
+    await put(documents, namespace, {"_id": 3})
+    rows = [{"_id": 1}, {"_id": 2}, {"_id": 1.0}, {"_id": 3}, {"_id": 4}]
+    done = await put(documents, namespace, *rows, ordered=ordered)
+    assert codes(done) == ([(2, 11000)] if ordered else [(2, 11000), (3, 11000)])
+    assert done.count == (2 if ordered else 3)
+    assert [row["_id"] for row in await everything(documents, namespace)] == (
+        [1, 2, 3] if ordered else [1, 2, 3, 4]
+    )
+    assert done.errors[0].error.details["keyPattern"] == {"_id": 1}
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_a_unique_index_refuses_some(documents: Documents, namespace: Namespace, ordered: bool) -> None:
+    await documents.create_indexes(namespace, [{"key": {"u": 1}, "name": "u_1", "unique": True}])
+    rows = [{"_id": n, "u": n // 2 if n in (4, 5, 8, 9) else n + 100} for n in range(12)]
+    done = await put(documents, namespace, *rows, ordered=ordered)
+    assert codes(done) == ([(5, 11000)] if ordered else [(5, 11000), (9, 11000)])
+    assert done.count == (5 if ordered else 10)
+    error = done.errors[0].error
+    assert error.details == {"keyPattern": {"u": 1}, "keyValue": {"u": 2}}
+    assert "index: u_1 dup key: { u: 2 }" in error.message
+
+
+async def test_update_one_and_many(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, *({"_id": n, "k": n % 2, "v": n} for n in range(10)))
+    one = await documents.update(namespace, Update(filter={"k": 1}, change={"$inc": {"v": 100}}))
+    assert (one.matched, one.modified, one.upserted) == (1, 1, MISSING)
+    many = await documents.update(namespace, Update(filter={"k": 0}, change={"$set": {"v": 4}}, multi=True))
+    assert (many.matched, many.modified) == (5, 4)  # one had that value already
+    assert [row["v"] for row in await everything(documents, namespace)] == [4, 101, 4, 3, 4, 5, 4, 7, 4, 9]
+
+
+async def test_replacement_and_pipeline(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, {"_id": 1, "a": 1})
+    await documents.update(namespace, Update(filter={"_id": 1}, change={"b": 2}))
+    await documents.update(
+        namespace, Update(filter={"_id": 1}, change=[{"$set": {"c": {"$add": ["$b", 1]}}}])
+    )
+    assert await everything(documents, namespace) == [{"_id": 1, "b": 2, "c": 3}]
+    with pytest.raises(MongoError) as caught:
+        await documents.update(namespace, Update(filter={"_id": 1}, change={"_id": 2, "b": 1}))
+    assert caught.value.name == "ImmutableField"
+
+
+async def test_a_statement_that_fails_changes_nothing(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, *({"_id": n, "v": n if n < 2500 else "text"} for n in range(2600)))
+    with pytest.raises(MongoError) as caught:
+        await documents.update(namespace, Update(filter={}, change={"$inc": {"v": 1}}, multi=True))
+    assert caught.value.name == "TypeMismatch"
+    assert [row["v"] for row in await everything(documents, namespace, limit=3)] == [0, 1, 2]
+
+
+async def test_unique_keys_move_within_one_statement(documents: Documents, namespace: Namespace) -> None:
+    await documents.create_indexes(namespace, [{"key": {"u": 1}, "name": "u_1", "unique": True}])
+    await put(documents, namespace, *({"_id": n, "u": n} for n in range(5)))
+    await documents.update(namespace, Update(filter={}, change={"$inc": {"u": 1}}, multi=True))
+    assert [row["u"] for row in await everything(documents, namespace)] == [1, 2, 3, 4, 5]
+    with pytest.raises(MongoError) as caught:
+        await documents.update(namespace, Update(filter={}, change={"$set": {"u": 9}}, multi=True))
+    assert caught.value.code == 11000
+    assert await documents.count(namespace, Find(filter={"u": 9})) == 0
+
+
+async def test_upsert(documents: Documents, namespace: Namespace) -> None:
+    made = await documents.update(
+        namespace, Update(filter={"k": "x"}, change={"$set": {"v": 1}, "$setOnInsert": {"n": 0}}, upsert=True)
+    )
+    assert (made.matched, made.modified) == (0, 0)
+    assert isinstance(made.upserted, ObjectId)
+    again = await documents.update(
+        namespace, Update(filter={"k": "x"}, change={"$set": {"v": 2}}, upsert=True)
+    )
+    assert (again.matched, again.modified, again.upserted) == (1, 1, MISSING)
+    assert await everything(documents, namespace) == [{"_id": made.upserted, "k": "x", "n": 0, "v": 2}]
+
+
+async def test_null_upsert_ids_are_told_from_none(documents: Documents, namespace: Namespace) -> None:
+    made = await documents.update(
+        namespace, Update(filter={"_id": None}, change={"$set": {"v": 1}}, upsert=True)
+    )
+    assert made.upserted is None
+
+
+async def test_delete(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, *({"_id": n, "k": n % 2} for n in range(2500)))
+    assert await documents.delete(namespace, Delete(filter={"k": 1}, one=True)) == 1
+    assert await documents.delete(namespace, Delete(filter={"k": 1})) == 1249
+    assert await documents.delete(namespace, Delete(filter={"k": 1})) == 0
+    assert await documents.delete(namespace, Delete(filter={})) == 1250
+    assert await documents.delete(Namespace(namespace.database, "none"), Delete(filter={})) == 0
+
+
+async def test_find_and_modify(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, *({"_id": n, "v": 10 - n} for n in range(5)))
+    ask = FindAndModify(filter={}, change={"$inc": {"v": 100}}, sort={"v": 1}, projection={"v": 1})
+    old = await documents.find_and_modify(namespace, ask)
+    assert old.found
+    assert bson.decode(old.value or b"") == {"_id": 4, "v": 6}
+    new = await documents.find_and_modify(
+        namespace, FindAndModify(filter={"_id": 4}, change={"$inc": {"v": 1}}, new=True)
+    )
+    assert bson.decode(new.value or b"") == {"_id": 4, "v": 107}
+    gone = await documents.find_and_modify(namespace, FindAndModify(filter={}, change=None, sort={"v": -1}))
+    assert bson.decode(gone.value or b"")["_id"] == 4
+    none = await documents.find_and_modify(namespace, FindAndModify(filter={"_id": 4}, change=None))
+    assert (none.value, none.found) == (None, False)
+    made = await documents.find_and_modify(
+        namespace, FindAndModify(filter={"_id": 9}, change={"$set": {"v": 1}}, upsert=True, new=True)
+    )
+    assert (bson.decode(made.value or b""), made.found, made.upserted) == ({"_id": 9, "v": 1}, False, 9)
+
+
+async def test_concurrent_increments_are_all_counted(documents: Documents, namespace: Namespace) -> None:
+    await documents.create_indexes(namespace, [{"key": {"v": 1}, "name": "v"}])
+    await put(documents, namespace, {"_id": 1, "v": 0}, {"_id": 2, "v": 0})
+
+    async def worker(number: int) -> None:
+        for turn in range(25):
+            multi = (number + turn) % 5 == 0
+            chosen: Document = {} if multi else {"_id": 1 + turn % 2}
+            await documents.update(namespace, Update(filter=chosen, change={"$inc": {"v": 1}}, multi=multi))
+
+    await asyncio.gather(*(worker(number) for number in range(8)))
+    rows = await everything(documents, namespace)
+    assert sum(row["v"] for row in rows) == 8 * 25 + 40  # every fifth counted both
+    for row in rows:  # the index says the same
+        assert await documents.count(namespace, Find(filter={"v": row["v"]}, hint="v")) >= 1
+
+
+async def test_concurrent_upserts_make_one_document(documents: Documents, namespace: Namespace) -> None:
+    ask = Update(filter={"_id": "one"}, change={"$inc": {"v": 1}}, upsert=True)
+    done = await asyncio.gather(*(documents.update(namespace, ask) for _ in range(20)))
+    assert sum(result.upserted is not MISSING for result in done) == 1
+    assert await everything(documents, namespace) == [{"_id": "one", "v": 20}]
+
+
+async def test_another_gateway_changes_the_catalog(
+    documents: Documents, postgres: PostgresAddress, namespace: Namespace
+) -> None:
+    async with opened(postgres) as other:
+        await put(documents, namespace, {"_id": 1, "a": [1, 2]}, {"_id": 2, "a": 3})
+        await other.create_indexes(namespace, [{"key": {"a": 1}, "name": "a"}])
+        await put(documents, namespace, {"_id": 3, "a": 3})  # knew of no index
+        assert [row["_id"] for row in await everything(other, namespace, filter={"a": 3}, hint="a")] == [2, 3]
+        await other.drop_collection(namespace)
+        assert await everything(documents, namespace) == []
+        await put(other, namespace, {"_id": 9})
+        await put(documents, namespace, {"_id": 10})
+        assert [row["_id"] for row in await everything(documents, namespace)] == [9, 10]
+
+
+async def test_documents_of_every_size_are_paged(documents: Documents, namespace: Namespace) -> None:
+    big = [{"_id": n, "pad": "x" * (3 * 2**20)} for n in range(9)]
+    small = [{"_id": 100 + n} for n in range(700)]
+    for row in big:
+        await put(documents, namespace, row)
+    await put(documents, namespace, *small)
+    pages = [
+        [bson.decode(raw)["_id"] for raw in raws] async for raws in documents.find(namespace, Find(filter={}))
+    ]
+    assert [number for page in pages for number in page] == [*range(9), *range(100, 800)]
+    assert max(len(page) for page in pages[:3]) <= 3  # a page ends once it has eight megabytes
+    backwards = await everything(documents, namespace, sort={"_id": -1}, skip=690, limit=15)
+    assert [row["_id"] for row in backwards] == [*range(109, 99, -1), 8, 7, 6, 5, 4]
