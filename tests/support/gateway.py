@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
 import pymongo
+import pymongo.errors
+import pytest
 import uvloop
 
 from stilldb.endpoint import GatewayEndpoint, MasterUser, ScramVerifier
@@ -159,3 +161,13 @@ def gateway(
         yield made
     finally:
         made.end()
+
+
+def refused(
+    client: pymongo.MongoClient[dict[str, Any]], code: int, command: dict[str, Any], database: str = "test"
+) -> dict[str, Any]:
+    """The error reply to a command that must fail with this code."""
+    with pytest.raises(pymongo.errors.OperationFailure) as caught:
+        client[database].command(command)
+    assert caught.value.code == code, caught.value.details
+    return dict(caught.value.details or {})

@@ -19,6 +19,7 @@ log = logging.getLogger("stilldb.gateway")
 # The names that a client may use in an OP_QUERY, and whose replies are never compressed.
 _HANDSHAKE = frozenset({"hello", "isMaster", "ismaster"})
 _SECRET = frozenset({"saslStart", "saslContinue"})
+_LONGEST_REPLY = bsonguard.MAX_DOCUMENT + 16 * 1024  # what drivers take
 
 
 class Call:
@@ -73,10 +74,10 @@ class Call:
             if self._error is not None:
                 raise self._error
             reply = await self._run(self._command, self._request)
-            return reply.document if type(reply) is RawReply else encode(reply)  # type: ignore[arg-type]
+            return reply.document if isinstance(reply, RawReply) else _encoded(reply)
         except Exception as error:  # noqa: BLE001 - the funnel
             self._error = error
-            return encode(errors.reply_for(error, self.name))
+            return errors.encoded_reply(error, self.name)
 
     @staticmethod
     async def _run(command: registry.Command, request: Request) -> Document | RawReply:
@@ -93,6 +94,13 @@ class Call:
             if limit.expired():
                 raise errors.out_of_time() from None
             raise
+
+
+def _encoded(reply: Document) -> bytes:
+    raw = encode(reply)
+    if len(raw) > _LONGEST_REPLY:
+        raise MongoError("BSONObjectTooLarge", f"the reply is {len(raw)} bytes, more than {_LONGEST_REPLY}")
+    return raw
 
 
 def _database(document: Document, message: Message) -> str:

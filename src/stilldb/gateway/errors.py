@@ -9,7 +9,7 @@ import bson
 import bson.errors
 
 from stilldb.query.errors import MongoError
-from stilldb.query.values import Document
+from stilldb.query.values import Document, encode
 from stilldb.util.log import event
 from stilldb.wire.errors import ProtocolError
 
@@ -30,6 +30,14 @@ def reply_for(error: Exception, command: str) -> Document:
     if error.labels:
         reply["errorLabels"] = list(error.labels)
     return reply
+
+
+def encoded_reply(error: Exception, command: str) -> bytes:
+    """The error reply's BSON; without the error's details when they are no BSON."""
+    try:
+        return encode(reply_for(error, command))
+    except Exception as unfit:  # noqa: BLE001 - a client is always answered
+        return encode(reply_for(_internal(unfit, command), command))
 
 
 def out_of_time() -> MongoError:

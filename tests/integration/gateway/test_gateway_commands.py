@@ -12,11 +12,10 @@ from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Rege
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import errors
-from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from support.gateway import PASSWORD, USER, RunningGateway
-from support.wire import RawClient, nested
+from support.gateway import PASSWORD, USER, RunningGateway, refused
+from support.wire import RawClient
 
 Client = pymongo.MongoClient[dict[str, Any]]
 
@@ -44,14 +43,6 @@ EVERY_TYPE: dict[str, Any] = {
     "max": MaxKey(),
     "": "empty",
 }
-
-
-def refused(client: Client, code: int, command: dict[str, Any], database: str = "test") -> dict[str, Any]:
-    with pytest.raises(errors.OperationFailure) as caught:
-        client[database].command(command)
-    assert caught.value.code == code, caught.value.details
-    assert caught.value.details is not None
-    return dict(caught.value.details)
 
 
 def test_create_read_update_delete(client: Client) -> None:
@@ -206,30 +197,6 @@ def test_max_time_of_a_get_more_ends_the_cursor(client: Client, served: RunningG
     assert served.documents.open_sources == 0
 
 
-def test_retryable_writes_and_transactions_are_refused(served: RunningGateway) -> None:
-    with served.client(retryWrites=True, directConnection=False, replicaSet="rs0") as client:
-        with pytest.raises(errors.OperationFailure, match="Unrecognized field: 'txnNumber'") as caught:
-            client.test.things.insert_one({})
-        assert caught.value.code == 9
-        with client.start_session() as session:
-            with (
-                pytest.raises(errors.OperationFailure, match="transactions") as caught,
-                session.start_transaction(),
-            ):
-                client.test.things.insert_one({}, session=session)
-            assert caught.value.code == 303
-        refused(client, 251, {"commitTransaction": 1, "txnNumber": Int64(4), "autocommit": False}, "admin")
-
-
-def test_read_concerns(client: Client) -> None:
-    for level in ("local", "majority", "available"):
-        client.test.get_collection("c", read_concern=ReadConcern(level)).find_one({})
-    for level in ("linearizable", "snapshot"):
-        refused(client, 303, {"find": "c", "readConcern": {"level": level}})
-    reply = refused(client, 303, {"find": "c", "readConcern": {"afterClusterTime": Timestamp(1, 1)}})
-    assert reply["errmsg"] == "Feature not supported: 'causal consistency'"
-
-
 def test_collections_and_databases(client: Client) -> None:
     client.shop.create_collection("orders")
     client.shop.items.insert_one({})
@@ -292,44 +259,6 @@ def test_counts_distinct_aggregates_explanations_and_sizes(client: Client) -> No
     assert client.test.command({"dataSize": "test.things"})["numObjects"] == 10
 
 
-@pytest.mark.parametrize(
-    ("code", "command"),
-    [
-        (59, {"validate": "c"}),
-        (59, {"bulkWrite": 1}),
-        (40415, {"find": "c", "nonsense": 1}),
-        (40414, {"distinct": "c"}),
-        (14, {"find": "c", "filter": 5}),
-        (14, {"find": "c", "limit": "5"}),
-        (51024, {"find": "c", "limit": -1}),
-        (51024, {"find": "c", "batchSize": -1}),
-        (303, {"find": "c", "collation": {"locale": "de"}}),
-        (303, {"find": "c", "tailable": True}),
-        (303, {"find": "c", "let": {"a": 1}}),
-        (303, {"create": "c", "capped": True, "size": 1000}),
-        (303, {"aggregate": 1, "pipeline": [], "cursor": {}}),
-        (9, {"aggregate": "c", "pipeline": []}),
-        (14, {"aggregate": "c", "pipeline": [1], "cursor": {}}),
-        (73, {"find": "bad$name"}),
-        (73, {"find": 5}),
-        (73, {"insert": "", "documents": [{}]}),
-        (16, {"insert": "c", "documents": []}),
-        (9, {"findAndModify": "c"}),
-        (9, {"findAndModify": "c", "remove": True, "new": True}),
-        (59, {"explain": {"ping": 1}}),
-        (51024, {"collStats": "c", "scale": 0}),
-        (14, {"collStats": "c", "scale": 1.5}),
-        (40415, {"aggregate": "c", "pipeline": [{"$collStats": {"x": 1}}], "cursor": {}}),
-    ],
-)
-def test_what_is_refused(client: Client, code: int, command: dict[str, Any]) -> None:
-    refused(client, code, command)
-
-
-def test_unimplemented_parameters_that_ask_for_nothing_are_taken(client: Client) -> None:
-    assert client.test.command({"find": "c", "tailable": False, "let": {}, "collation": None})["ok"] == 1
-
-
 def test_what_shells_ask(client: Client) -> None:
     admin = client.admin
     assert admin.command("buildInfo")["versionArray"] == [5, 0, 0, 0]
@@ -342,12 +271,3 @@ def test_what_shells_ask(client: Client) -> None:
     assert "find" in admin.command("listCommands")["commands"]
     status = admin.command({"connectionStatus": 1, "showPrivileges": True})["authInfo"]
     assert status["authenticatedUsers"] == [{"user": "app", "db": "admin"}]
-
-
-def test_deep_documents_are_refused(client: Client) -> None:
-    raws = client.test.get_collection("deep", codec_options=CodecOptions(document_class=RawBSONDocument))
-    raws.insert_one(RawBSONDocument(nested(200)))
-    with pytest.raises(errors.OperationFailure) as caught:
-        client.test.command({"insert": "deep", "documents": [RawBSONDocument(nested(201))]})
-    assert caught.value.code == 15
-    refused(client, 22, {"find": "deep", "filter": RawBSONDocument(nested(4000))})

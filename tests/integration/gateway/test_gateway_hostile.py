@@ -22,7 +22,7 @@ from support.wire import RawClient, frame, op_msg
 
 Client = pymongo.MongoClient[dict[str, Any]]
 PING = {"ping": 1, "$db": "admin"}
-IMPATIENT = Limits(first_message=0.05, unauthenticated_idle=0.05, stalled=0.05, sweep=0.01, drain=1)
+IMPATIENT = Limits(first_message=0.4, unauthenticated_idle=0.4, sweep=0.01, drain=1)
 
 
 @pytest.fixture
@@ -124,6 +124,12 @@ def test_a_connection_that_says_nothing_is_closed(impatient: RunningGateway) -> 
         assert silent.closed_by_peer()
 
 
+def test_one_without_a_user_may_not_be_idle_for_ever(impatient: RunningGateway) -> None:
+    with RawClient(impatient.port) as idle:
+        assert idle.command(PING)["ok"] == 1
+        assert idle.closed_by_peer()
+
+
 def test_a_message_in_drops_is_not_waited_for(impatient: RunningGateway) -> None:
     with RawClient(impatient.port) as slow:
         assert slow.command(PING)["ok"] == 1
@@ -145,8 +151,12 @@ def test_a_message_in_drops_is_not_waited_for(impatient: RunningGateway) -> None
         dripping.join()
 
 
-def test_an_authenticated_peer_may_be_idle_but_not_stop_within_a_message(impatient: RunningGateway) -> None:
-    with RawClient(impatient.port) as idle, RawClient(impatient.port) as stalled:
+def test_an_authenticated_peer_may_be_idle_but_not_stop_within_a_message(tmp_path: pathlib.Path) -> None:
+    with (
+        gateway(tmp_path, Limits(stalled=0.05, sweep=0.01, drain=1)) as served,
+        RawClient(served.port) as idle,
+        RawClient(served.port) as stalled,
+    ):
         idle.authenticate(USER, PASSWORD)
         stalled.authenticate(USER, PASSWORD)
         stalled.send(op_msg(PING)[:-1])

@@ -33,6 +33,7 @@ _LONGEST_WAIT = 60_000  # milliseconds
 # newer) or 8 (Node 6.x, Java 5.x, Go 2.x), so the two oldest engines name 9 where Amazon's name 6 and 7. 5.0 is 13 as
 # Amazon's. 8.0 names 21 (MongoDB 7.0): 25 would only tell drivers to send the bulkWrite command, which no engine has.
 _WIRE_VERSIONS = {"3.6": 9, "4.0": 9, "5.0": 13, "8.0": 21}
+_NEWEST_WIRE_VERSION = 21
 
 _PARAMS = (
     Param("helloOk", bool),
@@ -107,7 +108,7 @@ def describe(request: Request, *, legacy: bool) -> Document:
     reply |= {
         "connectionId": request.session.connection_id,
         "minWireVersion": 0,
-        "maxWireVersion": _WIRE_VERSIONS[release],
+        "maxWireVersion": _WIRE_VERSIONS.get(release, _NEWEST_WIRE_VERSION),
         "readOnly": False,
     }
     return reply
