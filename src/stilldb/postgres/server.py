@@ -20,6 +20,13 @@ from stilldb.util.processes import Process
 
 START_WITHIN = 300.0  # seconds; crash recovery of much WAL takes its time
 STOP_WITHIN = 60.0
+UNREACHABLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)  # what a connection may raise when its server goes away
 _POLL = 0.005
 _STATUS_LINE = 7  # of postmaster.pid, counted from 0 (PostgreSQL's utils/pidfile.h)
 _LOG_TAIL = 2000
@@ -134,5 +141,5 @@ class Server:
                 timeout=10,
                 statement_cache_size=0,
             )
-        except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        except UNREACHABLE as error:
             raise VolumeError(f"PostgreSQL in {self.data} can't be reached: {error}") from error

@@ -70,8 +70,8 @@ def copy_file(source: pathlib.Path, target: pathlib.Path, owner: tuple[int, int]
         _descriptor(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as writer,
     ):
         size = os.fstat(reader).st_size
-        if not _clone(reader, writer):
-            _copy_range(reader, writer, size)
+        if not _clone(reader, writer) and not _copy_range(reader, writer, size):
+            _copy_bytes(reader, writer, size)
         if owner is not None:
             os.fchown(writer, *owner)
     return size
@@ -87,13 +87,32 @@ def _clone(reader: int, writer: int) -> bool:
     return True
 
 
-def _copy_range(reader: int, writer: int, size: int) -> None:
+def _copy_range(reader: int, writer: int, size: int) -> bool:
+    """Copy inside the kernel; whether that is possible, which it is not from one kind of file system to another."""
     done = 0
     while done < size:
-        copied = os.copy_file_range(reader, writer, min(_CHUNK, size - done))
-        if copied == 0:
-            raise OSError(errno.EIO, f"a file became shorter while it was copied: {done} of {size} bytes")
+        try:
+            copied = os.copy_file_range(reader, writer, min(_CHUNK, size - done))
+        except OSError as error:
+            if done == 0 and error.errno in _NO_CLONE:
+                return False
+            raise
+        _require_more(copied, done, size)
         done += copied
+    return True
+
+
+def _copy_bytes(reader: int, writer: int, size: int) -> None:
+    done = 0
+    while done < size:
+        copied = os.sendfile(writer, reader, done, min(_CHUNK, size - done))
+        _require_more(copied, done, size)
+        done += copied
+
+
+def _require_more(copied: int, done: int, size: int) -> None:
+    if copied == 0:
+        raise OSError(errno.EIO, f"a file became shorter while it was copied: {done} of {size} bytes")
 
 
 def tree_size(directory: pathlib.Path) -> int:

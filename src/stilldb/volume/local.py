@@ -26,7 +26,7 @@ from stilldb.domain.volumes import (
     VolumeKey,
     VolumeState,
 )
-from stilldb.postgres import Programs, Server, config, controlfile, template
+from stilldb.postgres import UNREACHABLE, Programs, Server, config, controlfile, template
 from stilldb.util import failpoints, files, processes
 from stilldb.util.log import event
 from stilldb.volume import backup, recover
@@ -86,7 +86,7 @@ class _Volume:
         """Close the control connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            with contextlib.suppress(*UNREACHABLE):
                 await connection.close(timeout=1)
 
 
@@ -306,11 +306,14 @@ class LocalVolumes:
             await volume.connection.execute("SET synchronous_commit = on")
         try:
             yield volume.connection
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except UNREACHABLE as error:
             await volume.disconnect()
             raise VolumeError(
                 f"PostgreSQL of {volume.key.prefix}: {error or type(error).__name__}"
             ) from error
+        except BaseException:
+            await volume.disconnect()  # a query that was broken off leaves a session that nobody can use
+            raise
 
     # -- snapshots
 
@@ -338,13 +341,16 @@ class LocalVolumes:
         try:
             async with asyncio.timeout(self._settings.mark_within):
                 row = await connection.fetchrow(_MARK, name)
-        except TimeoutError:
+        except (
+            TimeoutError,
+            asyncpg.InternalClientError,
+        ):  # the latter when the cancelled wait commits all the same
             # The restore point is in the WAL all the same; the next attempt writes another, with a name of its own.
-            raise VolumeError(f"{silent}: {_last_line(volume.receiver_log)}") from None
+            raise VolumeError(f"{silent}: {_last_error(volume.receiver_log)}") from None
         # A cancelled wait for replication commits all the same, with a warning: so look.
         while not await connection.fetchval(_ARCHIVED, row["lsn"], config.RECEIVER):
             if time.monotonic() > deadline:
-                raise VolumeError(f"{silent}: {_last_line(volume.receiver_log)}")
+                raise VolumeError(f"{silent}: {_last_error(volume.receiver_log)}")
             await asyncio.sleep(0.005)
         return row
 
@@ -429,9 +435,10 @@ def _told(step: Callable[[SnapshotIntent], None], intent: SnapshotIntent) -> Non
         raise VolumeError(f"snapshot {intent.snapshot_id}: {error}") from error
 
 
-def _last_line(log_file: pathlib.Path) -> str:
-    with contextlib.suppress(OSError, IndexError):
-        return log_file.read_text(errors="replace")[-2000:].strip().splitlines()[-1]
+def _last_error(log_file: pathlib.Path) -> str:
+    with contextlib.suppress(OSError):
+        lines = log_file.read_text(errors="replace")[-4000:].strip().splitlines()
+        return next((line for line in reversed(lines) if " error: " in line), "its receiver tells no reason")
     return "its receiver left no log"
 
 

@@ -9,10 +9,8 @@ import pathlib
 import shlex
 from collections.abc import Callable
 
-import asyncpg
-
 from stilldb.domain.volumes import VolumeError
-from stilldb.postgres import Server
+from stilldb.postgres import UNREACHABLE, Server
 from stilldb.util import failpoints, files
 from stilldb.volume import backup
 from stilldb.volume.archive import Archive
@@ -123,7 +121,7 @@ async def _until_promoted(manifest: Manifest, server: Server, progress: Callable
                 done = int(row["replayed"]) - manifest.base.start_lsn
                 progress(min(99, _COPIED + done * (99 - _COPIED) // total))
             await asyncio.sleep(_LOOK_EVERY)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except UNREACHABLE as error:
         raise VolumeError(f"recovery to {manifest.point.name} broke off: {server.log_tail()}") from error
     finally:
         connection.terminate()
