@@ -32,6 +32,11 @@ def segment_name(timeline: int, number: int) -> str:
     return f"{timeline:08X}{number // _PER_ID:08X}{number % _PER_ID:08X}"
 
 
+def history_name(timeline: int) -> str:
+    """The file name of a timeline's history."""
+    return f"{timeline:08X}.history"
+
+
 def parse_segment(name: str) -> tuple[int, int] | None:
     """Timeline and number of a segment file, complete or ``.partial``; None for other files."""
     match = _SEGMENT.fullmatch(name.removesuffix(".partial"))

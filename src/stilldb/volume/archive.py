@@ -118,7 +118,7 @@ class Archive:
         self.check_objects(manifest)
 
     def check_objects(self, manifest: Manifest) -> None:
-        """The base backup is complete, and the WAL from it to the restore point has no hole."""
+        """The base backup is complete, the WAL from it to the restore point has no hole, its timeline has its history."""
         try:
             base = load_base(self.paths.base(manifest.base.base_id).complete.read_bytes())
         except FileNotFoundError as error:
@@ -128,6 +128,7 @@ class Archive:
         if base != manifest.base:
             raise VolumeError(f"the base backup {base.base_id} is not the one that the manifest names")
         self.segment_files(manifest)
+        self.history_file(manifest)
 
     def _segment_file(self, manifest: Manifest, number: int) -> pathlib.Path:
         """The file of a segment that a manifest needs; only the last may be the one still being received."""
@@ -142,6 +143,15 @@ class Archive:
     def segment_files(self, manifest: Manifest) -> list[pathlib.Path]:
         """The file of every WAL segment of a manifest, in order; raises VolumeError when one is missing."""
         return [self._segment_file(manifest, number) for number in manifest.segments]
+
+    def history_file(self, manifest: Manifest) -> pathlib.Path | None:
+        """The history of the snapshot's timeline, without which it can't be a target; the first timeline has none."""
+        if manifest.point.timeline == 1:
+            return None
+        path = self.paths.wal / lsn.history_name(manifest.point.timeline)
+        if not path.exists():
+            raise VolumeError(f"the archive {self.paths.root} lacks the timeline history {path.name}")
+        return path
 
     def publish(self, intent: SnapshotIntent) -> None:
         """Give the manifest its name: from here on the snapshot exists."""

@@ -77,6 +77,9 @@ def _lay_out_wal(layout: Layout, source: Archive, manifest: Manifest, target: Vo
     since the receiver may still write to it or rename it."""
     files.remove_tree(target.recovery_wal)
     files.make_directory(target.recovery_wal, 0o700, layout.owner)
+    history = source.history_file(manifest)
+    if history is not None:
+        files.copy_file(history, target.recovery_wal / history.name, layout.owner)
     segments = source.segment_files(manifest)
     for path in segments[:-1]:
         (target.recovery_wal / path.name).symlink_to(path)
