@@ -29,10 +29,17 @@ def running_postgres() -> Iterator[PostgresAddress]:
 
 
 @contextlib.asynccontextmanager
-async def opened(address: PostgresAddress, *, push: bool = True) -> AsyncIterator[Documents]:
+async def opened(
+    address: PostgresAddress, *, writer: bool = True, push: bool = True
+) -> AsyncIterator[Documents]:
     """The documents of a running PostgreSQL."""
     documents = await Documents.open(
-        host=address.host, port=address.port, user=address.user, database=address.database, push=push
+        host=address.host,
+        port=address.port,
+        user=address.user,
+        database=address.database,
+        writer=writer,
+        push=push,
     )
     try:
         yield documents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 import asyncpg
@@ -12,7 +13,6 @@ from stilldb.documents.catalog import MOST_INDEXES, Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key
 from stilldb.documents.indexes import ID_INDEX, Index, default_name, normalised
 from stilldb.documents.model import IndexesMade, Namespace
-from stilldb.documents.pool import Pool
 from stilldb.query.errors import MongoError
 from stilldb.query.values import Document, decode
 
@@ -24,8 +24,7 @@ _LIFT: Final = "UPDATE stilldb.collections SET version = version + 1 WHERE id = 
 class Builder:
     """The indexes of every collection."""
 
-    def __init__(self, pool: Pool, known: Catalog) -> None:
-        self._pool = pool
+    def __init__(self, known: Catalog) -> None:
         self._catalog = known
 
     async def create(self, namespace: Namespace, specs: list[Document]) -> IndexesMade:
@@ -35,7 +34,7 @@ class Builder:
             namespace, {}, may_exist=True
         )
         try:
-            async with self._pool.transaction() as connection:
+            async with self._catalog.changing() as connection:
                 collection = await self._locked(connection, namespace)
                 new = _missing(collection, wanted)
                 for spec in new:
@@ -65,7 +64,7 @@ class Builder:
     async def drop(self, namespace: Namespace, which: str | Document | list[str]) -> int:
         """Remove indexes by name, by key, or all (``*``) but ``_id``'s; how many there were before."""
         try:
-            async with self._pool.transaction() as connection:
+            async with self._catalog.changing() as connection:
                 collection = await self._locked(connection, namespace)
                 doomed = _chosen(collection, which)
                 for index in doomed:
@@ -156,7 +155,7 @@ async def build(
     try:
         await connection.execute(f"ALTER TABLE {index.table} ADD PRIMARY KEY ({columns})")
     except asyncpg.UniqueViolationError as error:
-        described = Collection(collection.namespace, collection.id, collection.version, (index,))
+        described = dataclasses.replace(collection, indexes=(index,))
         raise duplicate_key(error, described, None) from None
     if multikey:
         await connection.execute("UPDATE stilldb.indexes SET multikey = true WHERE id = $1", number)

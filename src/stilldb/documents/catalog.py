@@ -7,9 +7,11 @@ collection still has the ``version`` that it knows, which grows with each change
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import asyncpg
@@ -17,7 +19,7 @@ import bson
 
 from stilldb.documents.indexes import Index
 from stilldb.documents.model import CollectionInfo, DatabaseInfo, Namespace
-from stilldb.documents.pool import Pool
+from stilldb.documents.pool import APPLICATION, Pool
 from stilldb.query.errors import MongoError
 from stilldb.query.values import Document, decode
 
@@ -27,6 +29,8 @@ MOST_INDEXES: Final = 64  # DocumentDB's limit, _id's included
 _TABLES: Final = """
 CREATE SCHEMA stilldb;
 CREATE TABLE stilldb.format (version int NOT NULL);
+CREATE TABLE stilldb.writer (epoch bigint NOT NULL);
+INSERT INTO stilldb.writer VALUES (0);
 CREATE TABLE stilldb.collections (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     database text COLLATE "C" NOT NULL,
@@ -50,8 +54,11 @@ CREATE TABLE stilldb.users (
     verifiers json NOT NULL
 );
 """
+_GONE_WITHIN: Final = 10_000  # milliseconds
 _LOCK: Final = 7_226_004_551_321  # of pg_advisory_xact_lock: one gateway at a time makes the tables
-_COLLECTION: Final = "SELECT id, version FROM stilldb.collections WHERE database = $1 AND name = $2"
+_COLLECTION: Final = """
+SELECT id, version, (SELECT epoch FROM stilldb.writer) AS epoch FROM stilldb.collections WHERE database = $1 AND name = $2
+"""
 _INDEXES: Final = "SELECT id, spec, multikey FROM stilldb.indexes WHERE collection = $1 ORDER BY id"
 
 
@@ -63,6 +70,7 @@ class Collection:
     id: int
     version: int
     indexes: tuple[Index, ...]
+    epoch: int  # of the writer
 
     @property
     def table(self) -> str:
@@ -76,6 +84,7 @@ class Catalog:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: dict[Namespace, Collection] = {}
+        self._epoch: int | None = None  # of this writer; None for a reader
 
     async def prepare(self) -> None:
         """Make the tables if the volume has none; raises MongoError for those of another version of StillDB."""
@@ -90,6 +99,34 @@ class Catalog:
                 "UnsupportedFormat", f"the documents have format {found}; this StillDB reads format {FORMAT}"
             )
 
+    async def take_over(self) -> None:
+        """Become the volume's one writer: what another gateway has under way ends, and it can't write again."""
+        async with self._pool.connection() as connection:
+            self._epoch = await connection.fetchval(
+                "UPDATE stilldb.writer SET epoch = epoch + 1 RETURNING epoch"
+            )
+            gone = await connection.fetch(
+                "SELECT pg_terminate_backend(pid, $1) AS gone FROM pg_stat_activity "
+                "WHERE application_name = $2 AND pid <> pg_backend_pid()",
+                _GONE_WITHIN,
+                APPLICATION,
+            )
+        if not all(row["gone"] for row in gone):
+            raise MongoError("HostUnreachable", "another gateway of this volume does not let go of it")
+
+    async def _require_writer(self, connection: asyncpg.Connection) -> None:
+        """Raise NotWritablePrimary if another gateway is the writer; until the transaction ends, none can become it."""
+        epoch = await connection.fetchval("SELECT epoch FROM stilldb.writer FOR SHARE")
+        if epoch != self._epoch:
+            raise not_writer()
+
+    @contextlib.asynccontextmanager
+    async def changing(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction of the writer."""
+        async with self._pool.transaction() as connection:
+            await self._require_writer(connection)
+            yield connection
+
     # -- collections
 
     def forget(self, namespace: Namespace) -> None:
@@ -103,6 +140,8 @@ class Catalog:
             return known
         async with self._pool.connection() as connection:
             found = await read(connection, namespace)
+        if found is not None and self._epoch is not None and found.epoch != self._epoch:
+            raise not_writer()
         if found is not None:
             self._known[namespace] = found
         return found
@@ -117,7 +156,7 @@ class Catalog:
 
     async def create(self, namespace: Namespace, options: Document, *, may_exist: bool = False) -> bool:
         """Make a collection; False, or NamespaceExists, when there is one."""
-        async with self._pool.transaction() as connection:
+        async with self.changing() as connection:
             number = await add(connection, namespace, options)
         if number is None and not may_exist:
             raise MongoError("NamespaceExists", f"Collection {namespace} already exists.")
@@ -125,7 +164,7 @@ class Catalog:
 
     async def drop(self, namespace: Namespace) -> int | None:
         """Remove a collection; the number of its indexes, None when there was none."""
-        async with self._pool.transaction() as connection:
+        async with self.changing() as connection:
             found = await read(connection, namespace, lock=True)
             if found is not None:
                 await remove(connection, found)
@@ -164,7 +203,7 @@ class Catalog:
 
     async def mark_multikey(self, index: Index) -> None:
         """Keep that a document has several keys in the index; writers who do not know it begin again."""
-        async with self._pool.transaction() as connection:
+        async with self.changing() as connection:
             await connection.execute("UPDATE stilldb.indexes SET multikey = true WHERE id = $1", index.id)
             await connection.execute(
                 "UPDATE stilldb.collections c SET version = version + 1 FROM stilldb.indexes i "
@@ -217,6 +256,11 @@ class Catalog:
             )
 
 
+def not_writer() -> MongoError:
+    """What a gateway answers that another has replaced."""
+    return MongoError("NotWritablePrimary", "not primary: another gateway of this instance has taken over")
+
+
 # -- pieces of transactions
 
 
@@ -229,7 +273,7 @@ async def read(
         return None
     rows = await connection.fetch(_INDEXES, row["id"])
     indexes = tuple(Index.of(entry["id"], decode(entry["spec"]), entry["multikey"]) for entry in rows)
-    return Collection(namespace, row["id"], row["version"], indexes)
+    return Collection(namespace, row["id"], row["version"], indexes, row["epoch"])
 
 
 async def add(connection: asyncpg.Connection, namespace: Namespace, options: Document) -> int | None:

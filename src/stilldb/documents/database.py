@@ -11,6 +11,7 @@ from stilldb.documents.aggregates import Aggregator
 from stilldb.documents.builds import Builder
 from stilldb.documents.catalog import Catalog
 from stilldb.documents.explains import Explainer
+from stilldb.documents.hot import HotDocuments
 from stilldb.documents.inserts import Inserter
 from stilldb.documents.model import (
     Aggregate,
@@ -36,24 +37,30 @@ from stilldb.query.values import Document
 class Documents:
     """Every database of a volume. Methods raise MongoError; documents come and go as raw BSON."""
 
-    def __init__(self, pool: Pool, *, push: bool = True) -> None:
+    def __init__(self, pool: Pool, *, writer: bool = True, push: bool = True) -> None:
         """``push`` off: SQL finds by ``_id`` at most, the engine does the rest (to compare the two)."""
         self._pool = pool
         self._catalog = Catalog(pool)
-        self._builder = Builder(pool, self._catalog)
-        self._reader = Reader(pool, self._catalog, push=push)
-        self._inserter = Inserter(pool, self._catalog)
-        self._writer = Writer(pool, self._catalog, self._reader, self._inserter)
-        outputs = Outputs(pool, self._catalog, self._writer)
+        self._builder = Builder(self._catalog)
+        # A reader can't know what the writer changes.
+        hot = HotDocuments() if writer else HotDocuments(0)
+        self._reader = Reader(pool, self._catalog, hot, push=push)
+        self._inserter = Inserter(pool, self._catalog, hot)
+        self._writer = Writer(pool, self._catalog, hot, self._reader, self._inserter)
+        outputs = Outputs(self._catalog, self._writer)
         self._aggregator = Aggregator(pool, self._catalog, self._reader, outputs, push=push)
         self._explainer = Explainer(self._catalog, self._reader, self._aggregator, push=push)
 
     @classmethod
-    async def open(cls, *, host: str, port: int, user: str, database: str, push: bool = True) -> Self:
-        """Connect to the volume's PostgreSQL and make the catalog if there is none."""
-        opened = cls(Pool(host=host, port=port, user=user, database=database), push=push)
+    async def open(
+        cls, *, host: str, port: int, user: str, database: str, writer: bool = True, push: bool = True
+    ) -> Self:
+        """Connect to the volume's PostgreSQL. As its ``writer``: make the catalog if there is none, and take over."""
+        opened = cls(Pool(host=host, port=port, user=user, database=database), writer=writer, push=push)
         try:
-            await opened._catalog.prepare()
+            if writer:
+                await opened._catalog.prepare()
+                await opened._catalog.take_over()
         except BaseException:
             await opened.close()
             raise

@@ -13,6 +13,7 @@ from bson import ObjectId, Regex
 from stilldb.documents import rowchanges
 from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key, refused
+from stilldb.documents.hot import HotDocuments
 from stilldb.documents.indexes import ID_INDEX, REFUSALS, id_key
 from stilldb.documents.model import Inserted, Namespace, WriteError
 from stilldb.documents.pool import Pool
@@ -69,9 +70,10 @@ def prepared(raw: bytes) -> Entry:
 class Inserter:
     """Inserts into every collection."""
 
-    def __init__(self, pool: Pool, catalog: Catalog) -> None:
+    def __init__(self, pool: Pool, catalog: Catalog, hot: HotDocuments) -> None:
         self._pool = pool
         self._catalog = catalog
+        self._hot = hot
 
     async def insert(self, namespace: Namespace, raws: list[bytes], *, ordered: bool) -> Inserted:
         """Store documents; each batch is durable before the next begins. With ``ordered`` the first error ends it."""
@@ -102,9 +104,14 @@ class Inserter:
             collection = await self._catalog.find_or_create(namespace)
             entries = [entry for _, entry in batch]
             try:
+                places = [(collection.id, entry.id) for entry in entries]
+                tickets = [self._hot.reading(place) for place in places]
                 async with self._pool.connection() as connection:
-                    if await rowchanges.insert(connection, collection, entries):
-                        return len(entries), []
+                    stored = await rowchanges.insert(connection, collection, entries)
+                if stored:
+                    for ticket, place, entry in zip(tickets, places, entries, strict=True):
+                        self._hot.keep_read(ticket, place, entry.raw)
+                    return len(entries), []
             except BecameMultikey as found:
                 await self._catalog.mark_multikey(found.index)
             except asyncpg.UndefinedTableError:
@@ -123,7 +130,7 @@ class Inserter:
         """Some are refused: those whose ``_id`` is taken are set aside first, the rest goes in as one if it can."""
         errors: list[WriteError] = []
         left: list[tuple[int, Entry]] = []
-        async with self._pool.transaction() as connection:
+        async with self._catalog.changing() as connection:
             rows = await connection.fetch(
                 f"SELECT id FROM {collection.table} WHERE id = ANY($1::bytea[])",
                 [entry.id for _, entry in batch],

@@ -13,7 +13,6 @@ from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key
 from stilldb.documents.inserts import prepared
 from stilldb.documents.model import Namespace, Update
-from stilldb.documents.pool import Pool
 from stilldb.documents.writes import Writer
 from stilldb.query.errors import MongoError
 from stilldb.query.stages import Target
@@ -25,8 +24,7 @@ Source = AsyncGenerator[list[Document], None]
 class Outputs:
     """Where pipelines may end."""
 
-    def __init__(self, pool: Pool, known: Catalog, writer: Writer) -> None:
-        self._pool = pool
+    def __init__(self, known: Catalog, writer: Writer) -> None:
         self._catalog = known
         self._writer = writer
 
@@ -42,7 +40,7 @@ class Outputs:
         """A new collection takes the name, with the old one's indexes, all in one transaction."""
         draft = Namespace(namespace.database, f"out.{uuid.uuid4().hex}")
         try:
-            async with self._pool.transaction() as connection:
+            async with self._catalog.changing() as connection:
                 old = await catalog.read(connection, namespace, lock=True)
                 new = await self._draft(connection, draft, old)
                 async for batch in source:

@@ -14,6 +14,7 @@ import asyncpg
 from stilldb.query.errors import MongoError
 
 MOST_CONNECTIONS: Final = 16
+APPLICATION: Final = "stilldb-gateway"  # how PostgreSQL shows these connections
 _CONNECT_WITHIN: Final = 5.0  # seconds
 _LOST = (
     asyncpg.PostgresConnectionError,

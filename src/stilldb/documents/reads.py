@@ -13,6 +13,7 @@ import asyncpg
 
 from stilldb.documents.access import Access, Hint, access
 from stilldb.documents.catalog import Catalog
+from stilldb.documents.hot import HotDocuments
 from stilldb.documents.indexes import id_key
 from stilldb.documents.model import Find, Namespace
 from stilldb.documents.pool import Pool
@@ -63,9 +64,10 @@ Rows = list[asyncpg.Record]  # with the columns id and doc
 class Reader:
     """Reads of every collection. ``push``: whether SQL may answer filters; off, the engine does everything."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, *, push: bool = True) -> None:
+    def __init__(self, pool: Pool, catalog: Catalog, hot: HotDocuments, *, push: bool = True) -> None:
         self._pool = pool
         self._catalog = catalog
+        self._hot = hot
         self._push = push
 
     def query(self, spec: Document) -> Query:
@@ -96,6 +98,11 @@ class Reader:
             collection = await self._catalog.find(namespace)
             if collection is None:
                 return None
+            place = (collection.id, key)
+            kept = self._hot.get(place)
+            if kept is not None:
+                return kept
+            ticket = self._hot.reading(place)
             try:
                 async with self._pool.connection() as connection:
                     found: bytes | None = await connection.fetchval(
@@ -104,6 +111,8 @@ class Reader:
             except asyncpg.UndefinedTableError:
                 self._catalog.forget(namespace)
                 continue
+            if found is not None:
+                self._hot.keep_read(ticket, place, found)
             return found
         raise changed(namespace)
 

@@ -1,7 +1,7 @@
 """SQL that stores documents and keeps every index in step with them, in one statement each.
 
-Each statement asks whether the collection still has the version that the caller knows; if not, it stores nothing, and the
-caller reads the catalog again. Building an index locks the table against writers, so none can come between.
+Each statement asks whether the collection still has the version that the caller knows, and whether this gateway is still the
+writer; if not, it stores nothing, and the caller reads the catalog again. Building an index locks the table against writers, so none can come between.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncpg
 
 from stilldb.documents import queryform
 from stilldb.documents.catalog import Collection
+from stilldb.documents.hot import NothingSent
 from stilldb.documents.indexes import Index
 from stilldb.query.values import Document
 
@@ -42,7 +43,7 @@ class Change:
     after: Entry | None
 
 
-class BecameMultikey(Exception):
+class BecameMultikey(NothingSent):
     """A document has more than one key in an index that so far had one for each: the catalog must know first."""
 
     def __init__(self, index: Index) -> None:
@@ -58,7 +59,10 @@ def _keys(index: Index, document: Document) -> list[bytes]:
 
 
 def _alive(collection: Collection) -> str:
-    return f"SELECT 1 FROM stilldb.collections WHERE id = {collection.id} AND version = $1"
+    return (
+        "SELECT 1 FROM stilldb.collections, stilldb.writer "
+        f"WHERE id = {collection.id} AND version = $1 AND epoch = {collection.epoch}"
+    )
 
 
 async def insert(connection: asyncpg.Connection, collection: Collection, entries: list[Entry]) -> bool:

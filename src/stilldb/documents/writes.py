@@ -15,6 +15,7 @@ from stilldb.documents import rowchanges
 from stilldb.documents.access import Hint, access
 from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key
+from stilldb.documents.hot import HotDocuments, NothingSent
 from stilldb.documents.indexes import id_key
 from stilldb.documents.inserts import Inserter, check_stored
 from stilldb.documents.model import Delete, FindAndModify, Modified, Namespace, Update, Updated
@@ -37,9 +38,12 @@ Transform = Callable[[Document], Document | None]
 class Writer:
     """Changes of documents that are there, in every collection."""
 
-    def __init__(self, pool: Pool, catalog: Catalog, reader: Reader, inserter: Inserter) -> None:
+    def __init__(
+        self, pool: Pool, catalog: Catalog, hot: HotDocuments, reader: Reader, inserter: Inserter
+    ) -> None:
         self._pool = pool
         self._catalog = catalog
+        self._hot = hot
         self._reader = reader
         self._inserter = inserter
 
@@ -149,7 +153,10 @@ class Writer:
             return False
         try:
             async with self._pool.connection() as connection:
-                stored = await rowchanges.swap(connection, collection, change)
+                with self._hot.writing((collection.id, change.id)) as outcome:
+                    stored = await rowchanges.swap(connection, collection, change)
+                    if stored and change.after is not None:
+                        outcome.raw = change.after.raw
         except asyncpg.UniqueViolationError as error:
             raise duplicate_key(
                 error, collection, None if change.after is None else change.after.document
@@ -190,7 +197,8 @@ class Writer:
             if collection is None:
                 return 0, 0
             try:
-                return await self._change_locked(collection, query, transform, hint)
+                with self._hot.writing_many():
+                    return await self._change_locked(collection, query, transform, hint)
             except BecameMultikey as found:
                 await self._catalog.mark_multikey(found.index)
             except asyncpg.UniqueViolationError as error:
@@ -208,7 +216,7 @@ class Writer:
     ) -> tuple[int, int]:
         matched = modified = 0
         last: list[bytes] = []
-        async with self._pool.transaction() as connection:
+        async with self._catalog.changing() as connection:
             await _fence(connection, collection)
             while True:
                 made = access(collection, query.plan, hint)
@@ -233,7 +241,7 @@ class Writer:
                 await rowchanges.store(connection, collection, changes)
 
 
-class _Stale(Exception):
+class _Stale(NothingSent):
     """The collection's indexes are not those that the caller knows."""
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stilldb.gateway.server import Server
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """The protocol of one connection, and the task that answers it.
 
     Reading stops while a command runs and another waits; the next command waits while the peer does not read.
@@ -70,10 +70,18 @@ class Connection(asyncio.Protocol):
         self.task = self._server.loop.create_task(self._serve())
         self.task.add_done_callback(self._ended)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport puts what it reads: one buffer for all, since it is emptied before anybody else reads.
+
+        Without it each read would have a buffer of its own, so large that it is mapped and unmapped every time.
+        """
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Queue what is whole and wake the task."""
         if self._stopping:
             return
+        data = bytes(self._server.buffer[:nbytes])
         fresh = not self._splitter.partial
         try:
             self._queue.extend(self._splitter.feed(data))

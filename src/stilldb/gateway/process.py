@@ -62,6 +62,7 @@ def postgres_opener(endpoint: GatewayEndpoint) -> Opener:
             port=endpoint.postgres_port,
             user=endpoint.postgres_user,
             database=endpoint.postgres_database,
+            writer=endpoint.writer,
         )
 
     return opener

@@ -20,12 +20,16 @@ _SHUTDOWN_SECONDS = 2.0
 _ABORT_SECONDS = 1.0
 
 
+READ_BYTES = 256 * 1024
+
+
 class Server:
     """Serves the wire protocol on sockets that are bound already."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.loop = asyncio.get_running_loop()
+        self.buffer = memoryview(bytearray(READ_BYTES))  # what every connection reads into
         self._connections: set[Connection] = set()
         self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None

@@ -14,6 +14,13 @@ from stilldb.util import files, processes
 
 _STOP_WITHIN = 8.0  # seconds: the gateway lets running commands finish
 _ANSWER_WITHIN = 5.0
+_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    # glibc: few arenas, and no mapping and unmapping of memory for each larger buffer.
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(4 << 20),
+}
 
 
 class LocalGateways:
@@ -46,7 +53,7 @@ class LocalGateways:
             process = processes.spawn(
                 [sys.executable, "-m", "stilldb.gateway", "--endpoint", str(path)],
                 log=self._logs / f"{endpoint.instance_id}-gateway.log",
-                environment={**os.environ, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"},
+                environment={**os.environ, **_ENVIRONMENT},
             )
             processes.save(self._record(endpoint.instance_id), process)
 

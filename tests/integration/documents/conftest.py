@@ -29,8 +29,8 @@ async def documents(postgres: PostgresAddress) -> AsyncIterator[Documents]:
 
 @pytest.fixture
 async def engine_only(postgres: PostgresAddress) -> AsyncIterator[Documents]:
-    """The same volume without pushdown."""
-    async with opened(postgres, push=False) as found:
+    """The same volume to read from, without pushdown."""
+    async with opened(postgres, writer=False, push=False) as found:
         yield found
 
 
