@@ -67,8 +67,9 @@ class MemoryVolumes:
     ) -> None:
         progress(10)
         await self._enter("restore")
-        if self.published[snapshot_id].volume != source:
-            raise VolumeError("the snapshot is not of that volume")
+        published = self.published.get(snapshot_id)
+        if published is None or published.volume != source:
+            raise VolumeError("there is no such snapshot of that volume")
         progress(100)
         self.volumes.setdefault(key, _Volume())
 
@@ -84,7 +85,7 @@ class MemoryVolumes:
             self.volumes[key].holders.add(holder)
 
     async def tidy(self) -> None:
-        """Nothing runs here by itself."""
+        """Nothing runs here that nobody holds."""
 
     async def close(self) -> None:
         for volume in self.volumes.values():
