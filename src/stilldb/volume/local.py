@@ -76,7 +76,7 @@ class _Volume:
         )
         self.lifecycle = asyncio.Lock()  # start, stop, make, remove
         self.archive_lock = asyncio.Lock()  # choosing what to pin against expiring it
-        self.marking = asyncio.Lock()
+        self.speaking = asyncio.Lock()  # one at a time on the control connection
         self.backing_up = asyncio.Lock()
         self.holders: set[str] = set()
         self.connection: asyncpg.Connection | None = None
@@ -299,21 +299,22 @@ class LocalVolumes:
 
     @contextlib.asynccontextmanager
     async def _connection(self, volume: _Volume) -> AsyncIterator[asyncpg.Connection]:
-        """The volume's control connection, opened when there is none; a failure on it closes it."""
-        if volume.connection is None or volume.connection.is_closed():
-            volume.connection = await volume.server.connect()
-            # This session's commits wait for the archive; everybody else's for the local disk.
-            await volume.connection.execute("SET synchronous_commit = on")
-        try:
-            yield volume.connection
-        except UNREACHABLE as error:
-            await volume.disconnect()
-            raise VolumeError(
-                f"PostgreSQL of {volume.key.prefix}: {error or type(error).__name__}"
-            ) from error
-        except BaseException:
-            await volume.disconnect()  # a query that was broken off leaves a session that nobody can use
-            raise
+        """The volume's control connection for one user at a time, opened when there is none; a failure on it closes it."""
+        async with volume.speaking:
+            try:
+                if volume.connection is None or volume.connection.is_closed():
+                    volume.connection = await volume.server.connect()
+                    # This session's commits wait for the archive; everybody else's for the local disk.
+                    await volume.connection.execute("SET synchronous_commit = on")
+                yield volume.connection
+            except UNREACHABLE as error:
+                await volume.disconnect()
+                raise VolumeError(
+                    f"PostgreSQL of {volume.key.prefix}: {error or type(error).__name__}"
+                ) from error
+            except BaseException:
+                await volume.disconnect()  # a query that was broken off leaves a session that nobody can use
+                raise
 
     # -- snapshots
 
@@ -325,7 +326,7 @@ class LocalVolumes:
         volume = self._of(key)
         if volume.archive.lacks_base():
             await self._back_up(volume, gently=False, only_if_lacking=True)
-        async with volume.marking, self._connection(volume) as connection:
+        async with self._connection(volume) as connection:
             row = await self._marked(volume, connection, name)
         return RestorePoint(
             name=name,

@@ -5,7 +5,7 @@ Owns what an update makes of one document. Does not own pipelines as updates (st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -98,7 +98,20 @@ def compile_update(
     changes = [made for name, argument in change.items() for made in _changes(name, argument)]
     filters = compile_array_filters(list(array_filters))
     _check_identifiers(changes, set(filters), change)
-    return _Operators(Plan.of(changes, filters, compile_position(filter_spec or {})))
+    return _Operators(Plan.of(changes, filters, _Matched(filter_spec or {})))
+
+
+class _Matched:
+    """``compile_position`` of a filter, compiled when a ``$`` in a path first asks for it: few updates have one."""
+
+    def __init__(self, spec: Document) -> None:
+        self._spec = spec
+        self._compiled: Callable[[Document], int | None] | None = None
+
+    def __call__(self, document: Document) -> int | None:
+        if self._compiled is None:
+            self._compiled = compile_position(self._spec)
+        return self._compiled(document)
 
 
 def _replacement(change: Document, array_filters: Sequence[Document], multi: bool) -> _Replacement:
