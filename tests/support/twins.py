@@ -175,6 +175,9 @@ class MemoryHost:
     def certificate(self, instance_id: str, addresses: Sequence[str]) -> tuple[str, str]:
         return f"/tls/{instance_id}.pem", f"/tls/{instance_id}.key"
 
+    def certificate_valid_till(self, instance_id: str) -> datetime.datetime | None:
+        return datetime.datetime(2027, 1, 1, tzinfo=datetime.UTC)
+
     def health_socket(self, instance_id: str) -> str:
         return f"/run/{instance_id}.sock"
 

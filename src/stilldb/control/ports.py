@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol, TypeVar
 
@@ -135,6 +136,9 @@ class Host(Protocol):
 
     def certificate(self, instance_id: str, addresses: Sequence[str]) -> tuple[str, str]:
         """Paths of the certificate (chain) and the key of an instance that answers on these addresses."""
+
+    def certificate_valid_till(self, instance_id: str) -> datetime.datetime | None:
+        """When the instance's certificate ends (UTC); None while it has none."""
 
     def health_socket(self, instance_id: str) -> str:
         """Path of the unix socket on which the instance's gateway tells how it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Collection, Sequence
 
 from stilldb.node.addresses import free_loopback_address
@@ -24,6 +25,10 @@ class LocalHost:
     def certificate(self, instance_id: str, addresses: Sequence[str]) -> tuple[str, str]:
         """Paths of the certificate chain and the key of an instance."""
         return self._authority.certificate(instance_id, addresses)
+
+    def certificate_valid_till(self, instance_id: str) -> datetime.datetime | None:
+        """When the instance's certificate ends; None while it has none."""
+        return self._authority.valid_till(instance_id)
 
     def health_socket(self, instance_id: str) -> str:
         """Path of the unix socket on which the instance's gateway tells how it is."""

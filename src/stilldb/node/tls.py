@@ -103,10 +103,21 @@ class Authority:
 
     def certificate(self, name: str, addresses: Sequence[str]) -> tuple[str, str]:
         """Paths of the certificate chain and the key of the instance ``name``; renewed when they no longer fit."""
-        chain, key_path = self._directory / f"{name}.pem", self._directory / f"{name}.key"
+        chain, key_path = self._chain(name), self._directory / f"{name}.key"
         if not _fits(chain, key_path, addresses):
             self._issue(name, addresses, chain, key_path)
         return str(chain), str(key_path)
+
+    def valid_till(self, name: str) -> datetime.datetime | None:
+        """When the certificate of the instance ``name`` ends; None when it has none."""
+        try:
+            content = self._chain(name).read_bytes()
+        except FileNotFoundError:
+            return None
+        return x509.load_pem_x509_certificate(content).not_valid_after_utc
+
+    def _chain(self, name: str) -> pathlib.Path:
+        return self._directory / f"{name}.pem"
 
     def _issue(
         self, name: str, addresses: Sequence[str], chain: pathlib.Path, key_path: pathlib.Path

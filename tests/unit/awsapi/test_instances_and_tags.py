@@ -37,6 +37,7 @@ async def test_an_instance_from_creating_to_gone(api: TwinApi) -> None:
     api.plane.gateways.broken = None
     ready = await api.becomes("DBInstance", "one", "available")
     assert ready["Endpoint"]["Port"] == 27017
+    assert ready["CertificateDetails"]["CAIdentifier"] == "rds-ca-rsa2048-g1"
     members = (await api("DescribeDBClusters"))["DBClusters"][0]["DBClusterMembers"]
     assert members == [
         {

@@ -104,6 +104,7 @@ def instance(control: Control, view: InstanceView) -> Shape:
             "StorageEncrypted": False,
             "DbiResourceId": row.resource_id,
             "CACertificateIdentifier": row.ca_certificate,
+            "CertificateDetails": _certificate(control, row) if answered else None,
             "CopyTagsToSnapshot": row.copy_tags_to_snapshot,
             "PromotionTier": row.promotion_tier,
             "DBInstanceArn": instances.arn(control, row),
@@ -114,6 +115,11 @@ def instance(control: Control, view: InstanceView) -> Shape:
 
 def _endpoint(control: Control, row: Instance, of: Cluster) -> Shape:
     return {"Address": row.address, "Port": of.port, "HostedZoneId": control.deployment.hosted_zone}
+
+
+def _certificate(control: Control, row: Instance) -> Shape | None:
+    ends = control.host.certificate_valid_till(row.resource_id)
+    return None if ends is None else {"CAIdentifier": row.ca_certificate, "ValidTill": ends}
 
 
 def _status_infos(row: Instance) -> list[Shape]:
