@@ -23,6 +23,7 @@ from stilldb.query.errors import MongoError
 from stilldb.query.values import Document, decode, encode
 
 LARGEST: Final = 16 * 2**20  # bytes of a document
+DEEPEST: Final = 200  # levels of a document, as DocumentDB limits them
 _BATCH: Final = 5000  # documents
 _BATCH_BYTES: Final = 8 * 2**20
 _TRIES: Final = 10
@@ -45,12 +46,30 @@ def check_stored(document: Document, raw: bytes) -> None:
             "BSONObjectTooLarge",
             f"object to insert too large. size in bytes: {len(raw)}, max size: {LARGEST}",
         )
+    if raw.count(b"\x03") + raw.count(b"\x04") > DEEPEST and _deeper(document, DEEPEST):
+        raise MongoError("Overflow", f"a document can't be nested deeper than {DEEPEST} levels")
     for name in document:
         if name.startswith("$"):
             raise MongoError(
                 "DollarPrefixedFieldName", f"The dollar ($) prefixed field '{name}' is not valid for storage."
             )
     check_id(document["_id"])
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether documents and arrays are nested deeper than ``levels``."""
+    layer = [value]
+    while layer and levels > 0:
+        inner = [list(item.values()) if isinstance(item, dict) else item for item in layer]
+        layer = [
+            part
+            for items in inner
+            if isinstance(items, list)
+            for part in items
+            if isinstance(part, dict | list)
+        ]
+        levels -= 1
+    return bool(layer)
 
 
 def prepared(raw: bytes) -> Entry:

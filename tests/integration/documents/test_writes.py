@@ -106,6 +106,21 @@ async def test_update_one_and_many(documents: Documents, namespace: Namespace) -
     assert [row["v"] for row in await everything(documents, namespace)] == [4, 101, 4, 3, 4, 5, 4, 7, 4, 9]
 
 
+async def test_an_update_can_t_nest_deeper_than_an_insert(documents: Documents, namespace: Namespace) -> None:
+    nested: Any = 1
+    for _ in range(198):
+        nested = {"n": nested}
+    await put(documents, namespace, {"_id": 1, "n": nested})
+    path = ".".join(["n"] * 150)
+    await documents.update(namespace, Update(filter={"_id": 1}, change={"$set": {f"{path}.x": {"y": {}}}}))
+    with pytest.raises(MongoError) as caught:
+        await documents.update(
+            namespace,
+            Update(filter={"_id": 1}, change={"$rename": {"n": "m"}, "$set": {"o": {"p": {"q": nested}}}}),
+        )
+    assert caught.value.name == "Overflow"
+
+
 async def test_replacement_and_pipeline(documents: Documents, namespace: Namespace) -> None:
     await put(documents, namespace, {"_id": 1, "a": 1})
     await documents.update(namespace, Update(filter={"_id": 1}, change={"b": 2}))
