@@ -87,51 +87,58 @@ def house() -> Iterator[Service]:
         settled(it)
 
 
-def prepare(house: Service, operation: str) -> None:
+@pytest.fixture(autouse=True)
+def nothing_runs_on(house: Service) -> Iterator[None]:
+    """A test that fails leaves the next one a stopped service."""
+    yield
+    house.end()
+
+
+def prepare(house: Service, operation: str, x: str) -> None:
     """What the operation needs, made while nothing fails."""
     if operation in {"delete-snapshot", "delete-cluster", "delete-instance"}:
         house.start()
         if operation == "delete-snapshot":
-            house.create_snapshot("x", "source")
+            house.create_snapshot(x, "source")
         if operation == "delete-cluster":
-            house.restore("x", "kept")
+            house.restore(x, "kept")
         if operation == "delete-instance":
-            create_instance(house)
-            house.instance("x", "available")
+            create_instance(house, x)
+            house.instance(x, "available")
         house.stop()
 
 
-def create_instance(house: Service) -> None:
+def create_instance(house: Service, x: str) -> None:
     house.client().create_db_instance(
-        DBInstanceIdentifier="x", DBInstanceClass="db.r6g.large", Engine="docdb", DBClusterIdentifier="source"
+        DBInstanceIdentifier=x, DBInstanceClass="db.r6g.large", Engine="docdb", DBClusterIdentifier="source"
     )
 
 
-def run(house: Service, operation: str) -> None:
+def run(house: Service, operation: str, x: str) -> None:
     steps: dict[str, Callable[[], object]] = {
-        "create-cluster": lambda: house.create_cluster("x", wait=False),
-        "create-snapshot": lambda: house.create_snapshot("x", "source", wait=False),
-        "restore": lambda: house.restore("x", "kept", wait=False),
-        "create-instance": lambda: create_instance(house),
-        "delete-snapshot": lambda: house.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="x"),
+        "create-cluster": lambda: house.create_cluster(x, wait=False),
+        "create-snapshot": lambda: house.create_snapshot(x, "source", wait=False),
+        "restore": lambda: house.restore(x, "kept", wait=False),
+        "create-instance": lambda: create_instance(house, x),
+        "delete-snapshot": lambda: house.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=x),
         "delete-cluster": lambda: house.client().delete_db_cluster(
-            DBClusterIdentifier="x", SkipFinalSnapshot=True
+            DBClusterIdentifier=x, SkipFinalSnapshot=True
         ),
-        "delete-instance": lambda: house.client().delete_db_instance(DBInstanceIdentifier="x"),
+        "delete-instance": lambda: house.client().delete_db_instance(DBInstanceIdentifier=x),
     }
     steps[operation]()
 
 
-def clear(house: Service, kind: str) -> None:
+def clear(house: Service, kind: str, x: str) -> None:
     """Delete what the operation made, if it is there."""
     if kind == "cluster":
-        house.delete_cluster("x")
+        house.delete_cluster(x)
     elif kind == "snapshot":
-        house.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="x")
-        house.snapshot("x", None)
+        house.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=x)
+        house.snapshot(x, None)
     else:
-        house.client().delete_db_instance(DBInstanceIdentifier="x")
-        house.instance("x", None)
+        house.client().delete_db_instance(DBInstanceIdentifier=x)
+        house.instance(x, None)
 
 
 def kind_of(operation: str) -> str:
@@ -140,20 +147,20 @@ def kind_of(operation: str) -> str:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_the_control_plane_dies_there_and_the_next_one_finishes(house: Service, point: str) -> None:
-    operation = POINTS[point]
-    prepare(house, operation)
+    operation, x = POINTS[point], f"dies-{point.replace('.', '-')}"
+    prepare(house, operation, x)
     house.start(f"{point}=exit")
-    run(house, operation)
+    run(house, operation, x)
     assert house.died() == 137
     house.start()
     kind = kind_of(operation)
     look = getattr(house, kind)
     if operation in MADE:
-        look("x", MADE[operation][1])
+        look(x, MADE[operation][1])
         settled(house)
-        clear(house, kind)
+        clear(house, kind, x)
     else:
-        look("x", None)
+        look(x, None)
     settled(house)
     house.stop()
     assert not house.processes()
@@ -161,22 +168,22 @@ def test_the_control_plane_dies_there_and_the_next_one_finishes(house: Service, 
 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_step_that_keeps_failing_is_given_up_with_a_reason(house: Service, point: str) -> None:
-    operation = POINTS[point]
+    operation, x = POINTS[point], f"fails-{point.replace('.', '-')}"
     kind = kind_of(operation)
-    prepare(house, operation)
+    prepare(house, operation, x)
     house.start(f"{point}=error")
-    run(house, operation)
+    run(house, operation, x)
     look = getattr(house, kind)
     if operation in MADE:
-        look("x", MADE[operation][1 if point in KEPT else 2])
+        look(x, MADE[operation][1 if point in KEPT else 2])
         house.cluster("source", "available")
         settled(house)
-        clear(house, kind)
+        clear(house, kind, x)
     else:
-        look("x", "deleting")  # a deletion that was answered is tried until it happens
+        look(x, "deleting")  # a deletion that was answered is tried until it happens
         house.stop()
         house.start()
-        look("x", None)
+        look(x, None)
     settled(house)
     house.stop()
     assert not house.processes()

@@ -80,7 +80,7 @@ class Service:
         process = self.spawn(failpoints, **environment)
 
         def serving() -> bool:
-            assert process.poll() is None, f"it ended: {self.log.read_text()}"
+            assert process.poll() is None, f"it ended: {self.log.read_text()[-2000:]}"
             with contextlib.suppress(FileNotFoundError, ValueError):
                 return bool(json.loads((self.state / "serving.json").read_text())["pid"] == process.pid)
             return False

@@ -239,11 +239,11 @@ def _with_cluster(tx: Transaction, job: Job) -> InstanceView:
 async def run_create(run: JobRun) -> None:
     """Bring the servers up and wait until they answer; then the instance is available."""
     view = await run.control.store.run(lambda tx: _with_cluster(tx, run.job))
-    await bring_up(run.control, view.instance, view.cluster)
-    await run.reached("start")
     try:
+        await bring_up(run.control, view.instance, view.cluster)
+        await run.reached("start")
         await _until_ready(run.control, view)
-    except VolumeError:
+    except Exception:
         await take_down(run.control, view.instance, view.cluster)
         raise
 

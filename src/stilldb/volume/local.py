@@ -11,12 +11,8 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import pathlib
-import time
 from collections.abc import AsyncIterator, Callable
-
-import asyncpg
 
 from stilldb.domain.volumes import (
     PostgresAddress,
@@ -26,25 +22,16 @@ from stilldb.domain.volumes import (
     VolumeKey,
     VolumeState,
 )
-from stilldb.postgres import UNREACHABLE, Programs, Server, config, controlfile, template
-from stilldb.util import failpoints, files, processes
+from stilldb.postgres import Programs, config, controlfile, template
+from stilldb.util import failpoints, files
 from stilldb.util.log import event
 from stilldb.volume import backup, recover
-from stilldb.volume.archive import Archive, sweep
+from stilldb.volume.archive import sweep
 from stilldb.volume.layout import Layout
 from stilldb.volume.manifest import Base
+from stilldb.volume.running import Volume
 
 log = logging.getLogger("stilldb.volume")
-
-_MARK = """
-SELECT pg_current_xact_id()::text AS xid,
-       pg_create_restore_point($1) AS lsn,
-       ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int AS timeline,
-       (SELECT system_identifier FROM pg_control_system()) AS system_identifier,
-       clock_timestamp() AS taken_at
-"""
-_ARCHIVED = "SELECT coalesce(max(flush_lsn) >= $1::pg_lsn, false) FROM pg_stat_replication WHERE application_name = $2"
-_SLOT = "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,38 +45,6 @@ class VolumeSettings:
     mark_within: float = 10.0  # seconds
 
 
-class _Volume:
-    """What this process keeps about one volume; all of it can be lost."""
-
-    def __init__(self, key: VolumeKey, layout: Layout, programs: Programs) -> None:
-        self.key = key
-        self.paths = layout.volume(key)
-        self.archive = Archive(layout, layout.archive(key))
-        self.sockets = layout.sockets(key.prefix)
-        name = key.prefix.replace("/", "-")
-        self.receiver_log = layout.log(f"{name}-receiver")
-        self.server = Server(
-            data=self.paths.data,
-            sockets=self.sockets,
-            log=layout.log(f"{name}-postgresql"),
-            programs=programs,
-        )
-        self.lifecycle = asyncio.Lock()  # start, stop, make, remove
-        self.archive_lock = asyncio.Lock()  # choosing what to pin against expiring it
-        self.speaking = asyncio.Lock()  # one at a time on the control connection
-        self.backing_up = asyncio.Lock()
-        self.holders: set[str] = set()
-        self.connection: asyncpg.Connection | None = None
-        self.swept = False
-
-    async def disconnect(self) -> None:
-        """Close the control connection."""
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            with contextlib.suppress(*UNREACHABLE):
-                await connection.close(timeout=1)
-
-
 class LocalVolumes:
     """Every volume of a state directory."""
 
@@ -97,12 +52,12 @@ class LocalVolumes:
         self._layout = layout
         self._programs = programs
         self._settings = settings or VolumeSettings()
-        self._volumes: dict[VolumeKey, _Volume] = {}
+        self._volumes: dict[VolumeKey, Volume] = {}
         self._template_lock = asyncio.Lock()
 
-    def _of(self, key: VolumeKey) -> _Volume:
+    def _of(self, key: VolumeKey) -> Volume:
         if key not in self._volumes:
-            self._volumes[key] = _Volume(key, self._layout, self._programs)
+            self._volumes[key] = Volume(key, self._layout, self._programs)
         return self._volumes[key]
 
     # -- making and ending
@@ -123,19 +78,30 @@ class LocalVolumes:
         async with volume.lifecycle:
             if volume.paths.complete.exists():
                 return
-            await self._stop(volume)
-            await self._copy_template(volume)
-            await failpoints.reach("volume.copied")
-            try:
-                await self._start(volume)
+            async with self._whole_or_not_at_all(volume):
+                await self._copy_template(volume)
+                await failpoints.reach("volume.copied")
+                await volume.start()
                 await failpoints.reach("volume.started")
                 await self._back_up(volume, gently=False)
                 await failpoints.reach("volume.backed-up")
                 self._completed(volume)
-            finally:
-                await self._stop(volume)
 
-    async def _copy_template(self, volume: _Volume) -> None:
+    @contextlib.asynccontextmanager
+    async def _whole_or_not_at_all(self, volume: Volume) -> AsyncIterator[None]:
+        """Make a volume between clean starts and stops; what failed keeps no space until somebody deletes it."""
+        await volume.stop()
+        try:
+            try:
+                yield
+            finally:
+                await volume.stop()
+        except Exception:
+            for leftover in (volume.paths.root, volume.archive.paths.root):
+                await asyncio.to_thread(_remove_with_empty_parent, leftover)
+            raise
+
+    async def _copy_template(self, volume: Volume) -> None:
         source = await self._template()
         paths = volume.paths
         for leftover in (paths.draft, paths.data, volume.archive.paths.root):
@@ -145,7 +111,7 @@ class LocalVolumes:
         await controlfile.renew_system_identifier(paths.draft, self._programs)
         paths.draft.rename(paths.data)
 
-    def _completed(self, volume: _Volume) -> None:
+    def _completed(self, volume: Volume) -> None:
         content = {"format": 1, "volume": dataclasses.asdict(volume.key)}
         files.write_durably(volume.paths.complete, json.dumps(content).encode())
 
@@ -160,18 +126,15 @@ class LocalVolumes:
         async with volume.lifecycle:
             if volume.paths.complete.exists():
                 return
-            await self._stop(volume)
-            await asyncio.to_thread(files.remove_tree, volume.archive.paths.root)
-            manifest = archive.manifest(snapshot_id)
-            try:
+            async with self._whole_or_not_at_all(volume):
+                await asyncio.to_thread(files.remove_tree, volume.archive.paths.root)
+                manifest = archive.manifest(snapshot_id)
                 await recover.recover(
                     self._layout, archive, manifest, volume.paths, volume.server, _stepwise(progress)
                 )
                 await failpoints.reach("restore.promoted")
-                await self._start(volume)
+                await volume.start()
                 self._completed(volume)
-            finally:
-                await self._stop(volume)
         progress(100)
 
     async def destroy(self, key: VolumeKey) -> None:
@@ -179,11 +142,9 @@ class LocalVolumes:
         volume = self._of(key)
         async with volume.lifecycle:
             volume.holders.clear()
-            await self._stop(volume)
+            await volume.stop()
             volume.paths.complete.unlink(missing_ok=True)
-            await asyncio.to_thread(files.remove_tree, volume.paths.root)
-            with contextlib.suppress(OSError):  # other incarnations stand beside it
-                volume.paths.root.parent.rmdir()
+            await asyncio.to_thread(_remove_with_empty_parent, volume.paths.root)
             await self._expire(volume)
         files.remove_tree(volume.sockets)
         self._volumes.pop(key, None)
@@ -197,8 +158,8 @@ class LocalVolumes:
             if not volume.paths.complete.exists():
                 raise VolumeError(f"the volume {key.prefix} is not there")
             volume.holders.add(holder)
-            if volume.server.status() != "ready" or not self._receiving(volume):
-                await self._start(volume)
+            if volume.server.status() != "ready" or not volume.receiving():
+                await volume.start()
         return PostgresAddress(
             host=str(volume.sockets), port=config.PORT, user=config.USER, database=config.DATABASE
         )
@@ -213,7 +174,7 @@ class LocalVolumes:
             volume = self._of(key)
             async with volume.lifecycle:
                 if not volume.holders:
-                    await self._stop(volume)
+                    await volume.stop()
 
     async def close(self) -> None:
         """Stop every PostgreSQL that still runs on this host."""
@@ -227,7 +188,7 @@ class LocalVolumes:
         async with volume.lifecycle:
             volume.holders.discard(holder)
             if not volume.holders:
-                await self._stop(volume)
+                await volume.stop()
 
     async def observe(self, key: VolumeKey) -> VolumeState:
         """What is so on this host right now."""
@@ -237,123 +198,14 @@ class LocalVolumes:
             return VolumeState.RUNNING if status == "ready" else VolumeState.STARTING
         return VolumeState.STOPPED if volume.paths.complete.exists() else VolumeState.ABSENT
 
-    async def _start(self, volume: _Volume) -> None:
-        """PostgreSQL first, then the slot, then the receiver on it."""
-        running = volume.server.process()
-        if running is None:
-            await volume.disconnect()
-            volume.server.configure()
-        await volume.server.start()
-        volume.archive.prepare()
-        if not volume.swept:  # what a crash left; no backup of this process runs yet
-            volume.swept = True
-            await asyncio.to_thread(sweep, volume.archive.leftovers())
-        if running is None or not self._receiving(volume):
-            # A receiver that lost its server sleeps for seconds before it tries again: a new one is at once there.
-            await processes.terminate(processes.load(volume.paths.receiver), grace=2)
-            await self._ensure_slot(volume)
-            self._receive(volume)
-
-    def _receiving(self, volume: _Volume) -> bool:
-        return processes.alive(processes.load(volume.paths.receiver))
-
-    async def _ensure_slot(self, volume: _Volume) -> None:
-        async with self._connection(volume) as connection:
-            status = await connection.fetchval(_SLOT, config.SLOT)
-            if status == "lost":
-                log.error(
-                    event(
-                        "archive gap: the slot was lost; a new base backup follows", volume=volume.key.prefix
-                    )
-                )
-                volume.archive.note_gap()
-                await connection.execute("SELECT pg_drop_replication_slot($1)", config.SLOT)
-            if status is None or status == "lost":
-                await connection.execute("SELECT pg_create_physical_replication_slot($1, true)", config.SLOT)
-
-    def _receive(self, volume: _Volume) -> None:
-        process = processes.spawn(
-            [
-                self._programs["pg_receivewal"],
-                f"--host={volume.sockets}",
-                f"--port={config.PORT}",
-                f"--username={config.USER}",
-                f"--directory={volume.archive.paths.wal}",
-                f"--slot={config.SLOT}",
-                "--synchronous",
-                "--no-password",
-                "--status-interval=1",
-            ],
-            log=volume.receiver_log,
-            run_as=self._programs.run_as,
-            environment={**os.environ, "PGAPPNAME": config.RECEIVER},
-        )
-        processes.save(volume.paths.receiver, process)
-
-    async def _stop(self, volume: _Volume) -> None:
-        """A clean stop sends the receiver every byte before PostgreSQL ends; then the receiver ends."""
-        await volume.disconnect()
-        await volume.server.stop()
-        await processes.terminate(processes.load(volume.paths.receiver), grace=5)
-        volume.paths.receiver.unlink(missing_ok=True)
-
-    @contextlib.asynccontextmanager
-    async def _connection(self, volume: _Volume) -> AsyncIterator[asyncpg.Connection]:
-        """The volume's control connection for one user at a time, opened when there is none; a failure on it closes it."""
-        async with volume.speaking:
-            try:
-                if volume.connection is None or volume.connection.is_closed():
-                    volume.connection = await volume.server.connect()
-                    # This session's commits wait for the archive; everybody else's for the local disk.
-                    await volume.connection.execute("SET synchronous_commit = on")
-                yield volume.connection
-            except UNREACHABLE as error:
-                await volume.disconnect()
-                raise VolumeError(
-                    f"PostgreSQL of {volume.key.prefix}: {error or type(error).__name__}"
-                ) from error
-            except BaseException:
-                await volume.disconnect()  # a query that was broken off leaves a session that nobody can use
-                raise
-
     # -- snapshots
 
     async def mark(self, key: VolumeKey, name: str) -> RestorePoint:
-        """Write a restore point; returns when the archive durably holds it.
-
-        The commit of the transaction that writes it waits for the archive's receiver by synchronous replication.
-        """
+        """Write a restore point; returns when the archive durably holds it."""
         volume = self._of(key)
         if volume.archive.lacks_base():
             await self._back_up(volume, gently=False, only_if_lacking=True)
-        async with self._connection(volume) as connection:
-            row = await self._marked(volume, connection, name)
-        return RestorePoint(
-            name=name,
-            lsn=row["lsn"],
-            timeline=row["timeline"],
-            system_identifier=row["system_identifier"],
-            taken_at=row["taken_at"],
-        )
-
-    async def _marked(self, volume: _Volume, connection: asyncpg.Connection, name: str) -> asyncpg.Record:
-        deadline = time.monotonic() + self._settings.mark_within
-        silent = f"the archive of {volume.key.prefix} does not receive WAL"
-        try:
-            async with asyncio.timeout(self._settings.mark_within):
-                row = await connection.fetchrow(_MARK, name)
-        except (
-            TimeoutError,
-            asyncpg.InternalClientError,
-        ):  # the latter when the cancelled wait commits all the same
-            # The restore point is in the WAL all the same; the next attempt writes another, with a name of its own.
-            raise VolumeError(f"{silent}: {_last_error(volume.receiver_log)}") from None
-        # A cancelled wait for replication commits all the same, with a warning: so look.
-        while not await connection.fetchval(_ARCHIVED, row["lsn"], config.RECEIVER):
-            if time.monotonic() > deadline:
-                raise VolumeError(f"{silent}: {_last_error(volume.receiver_log)}")
-            await asyncio.sleep(0.005)
-        return row
+        return await volume.mark(name, self._settings.mark_within)
 
     async def draft(self, intent: SnapshotIntent) -> None:
         """Choose the base backup, pin it and the WAL range, write the manifest under its draft name."""
@@ -389,11 +241,11 @@ class LocalVolumes:
             log.info(event("base backup", volume=key.prefix, base=base.base_id, bytes=base.size))
             await self._expire(volume)
 
-    async def _base_is_due(self, volume: _Volume) -> bool:
+    async def _base_is_due(self, volume: Volume) -> bool:
         newest = max(volume.archive.bases(), key=lambda base: base.start_lsn, default=None)
         if newest is None or volume.archive.lacks_base():
             return True
-        async with self._connection(volume) as connection:
+        async with volume.connection() as connection:
             now: int = await connection.fetchval("SELECT pg_current_wal_lsn()")
         threshold = self._settings.base_after_bytes
         if now - newest.start_lsn <= threshold:
@@ -401,7 +253,7 @@ class LocalVolumes:
         size = await asyncio.to_thread(backup.data_size, volume.paths.data)
         return now - newest.start_lsn > max(threshold, int(size * self._settings.base_after_share))
 
-    async def _back_up(self, volume: _Volume, *, gently: bool, only_if_lacking: bool = False) -> Base | None:
+    async def _back_up(self, volume: Volume, *, gently: bool, only_if_lacking: bool = False) -> Base | None:
         async with volume.backing_up:
             if only_if_lacking and not volume.archive.lacks_base():
                 return None  # another one was under way when this was asked
@@ -411,7 +263,7 @@ class LocalVolumes:
             volume.archive.bridge_gap()
             return base
 
-    async def _expire(self, volume: _Volume) -> int:
+    async def _expire(self, volume: Volume) -> int:
         if not volume.archive.exists():
             return 0
         live = volume.paths.complete.exists()
@@ -428,19 +280,18 @@ class LocalVolumes:
         return freed
 
 
+def _remove_with_empty_parent(directory: pathlib.Path) -> None:
+    files.remove_tree(directory)
+    with contextlib.suppress(OSError):  # other incarnations stand beside it
+        directory.parent.rmdir()
+
+
 def _told(step: Callable[[SnapshotIntent], None], intent: SnapshotIntent) -> None:
     """Run a step on files; what the disk refuses is a VolumeError that says so."""
     try:
         step(intent)
     except OSError as error:
         raise VolumeError(f"snapshot {intent.snapshot_id}: {error}") from error
-
-
-def _last_error(log_file: pathlib.Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = log_file.read_text(errors="replace")[-4000:].strip().splitlines()
-        return next((line for line in reversed(lines) if " error: " in line), "its receiver tells no reason")
-    return "its receiver left no log"
 
 
 def _stepwise(progress: Callable[[int], None]) -> Callable[[int], None]:
