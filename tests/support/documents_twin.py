@@ -11,8 +11,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from bson import ObjectId
-
+from stilldb.documents.inserts import prepared
 from stilldb.documents.model import (
     Aggregate,
     CollectionInfo,
@@ -143,7 +142,14 @@ class MemoryDocuments:
         count = 0
         errors: list[WriteError] = []
         for index, given in enumerate(raws):
-            key, raw = _keyed(given)
+            try:
+                raw = prepared(given).raw
+            except MongoError as error:
+                errors.append(WriteError(index, error))
+                if ordered:
+                    break
+                continue
+            key = _keyed(raw)
             if key in collection:
                 details = {"keyPattern": {"_id": 1}, "keyValue": {"_id": decode(raw)["_id"]}}
                 error = MongoError("DuplicateKey", f"E11000 duplicate key error: {ns}", details=details)
@@ -174,8 +180,8 @@ class MemoryDocuments:
         document = _changed(
             {key: value for key, value in filter.items() if not isinstance(value, dict)}, change
         )
-        key, raw = _keyed(encode(document))
-        self._collection(ns)[key] = raw
+        raw = prepared(encode(document)).raw
+        self._collection(ns)[_keyed(raw)] = raw
         return decode(raw)
 
     async def delete(self, ns: Namespace, delete: Delete) -> int:
@@ -240,7 +246,7 @@ class MemoryDocuments:
             elif name == "$limit":
                 found = found[:argument]
             elif name == "$out":
-                self.collections[Namespace(ns.database, argument)] = {_keyed(raw)[0]: raw for raw in found}
+                self.collections[Namespace(ns.database, argument)] = {_keyed(raw): raw for raw in found}
                 found = []
             else:
                 raise MongoError("Location40324", f"Unrecognized pipeline stage name: '{name}'")
@@ -291,12 +297,8 @@ class MemoryDocuments:
         return [(key, document) for key, document in pairs if _matches(document, filter)]
 
 
-def _keyed(raw: bytes) -> tuple[bytes, bytes]:
-    document = decode(raw)
-    if "_id" not in document:
-        document = {"_id": ObjectId(), **document}
-        raw = encode(document)
-    return encode({"": document["_id"]}), raw
+def _keyed(raw: bytes) -> bytes:
+    return encode({"": decode(raw)["_id"]})
 
 
 def _matches(document: Document, filter: Document) -> bool:

@@ -26,7 +26,6 @@ from stilldb.query.values import MISSING, Document, decode, encode
 
 Batch = list[Document]
 _TRIES = 5
-_ROWS = "SELECT reltuples FROM pg_class WHERE oid = $1::text::regclass"  # as of the last ANALYZE; -1 before the first
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,8 +122,7 @@ class Aggregator:
             made = access(collection, query.plan, find.hint)
             try:
                 async with self._pool.connection() as connection:
-                    size = await connection.fetchval(_ROWS, collection.table)
-                    statement = groups.statement(plan, made, doubles=size <= groups.MOST_DOUBLES)
+                    statement = groups.statement(plan, made)
                     rows = await connection.fetch(statement, *made.params)
             except asyncpg.UndefinedTableError:
                 self._catalog.forget(namespace)

@@ -289,7 +289,7 @@ async def add(connection: asyncpg.Connection, namespace: Namespace, options: Doc
     )
     if number is not None:
         await connection.execute(
-            f"CREATE TABLE stilldb.c{number} (id bytea PRIMARY KEY, doc bytea NOT NULL, j jsonb)"
+            f"CREATE TABLE stilldb.c{number} (id bytea PRIMARY KEY, j jsonb, doc bytea NOT NULL)"
         )
     return number
 

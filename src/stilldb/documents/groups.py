@@ -1,12 +1,12 @@
 """``$group`` answered by SQL over the query form, where that is exact; else None, and the engine does it.
 
-Values come back as their forms' text, whose digits tell the BSON type (stilldb.documents.queryform). Doubles come back one by
-one, to be added as the engine adds them: a sum of decimals would round differently.
+Values come back as their forms' text, whose digits tell the BSON type (stilldb.documents.queryform). Doubles are added as the
+decimals that they are written as, and the sum is rounded once: its last digit may differ from that of a sum of binary numbers.
 """
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -19,7 +19,6 @@ from stilldb.query.pushdown import Path
 from stilldb.query.values import Document
 
 MOST_GROUPS: Final = 100_000  # more are left to the engine, which watches its memory
-MOST_DOUBLES: Final = 1_000_000  # rows of a table whose doubles are fetched
 _EXACT: Final = 2**53
 
 # The type of a number by its form: what stilldb.query.numbers calls INT, LONG, DOUBLE and DECIMAL.
@@ -29,61 +28,65 @@ CASE WHEN scale({n}) = 0 THEN CASE WHEN abs({n}) < 2147483648 THEN 1 ELSE 3 END
 """
 
 
-def statement(plan: GroupPlan, made: Access, *, doubles: bool) -> str:
+def statement(plan: GroupPlan, made: Access) -> str:
     """One row a group: its keys, its size, and for each path what its accumulators need.
 
-    OFFSET 0 keeps PostgreSQL from computing an expression once for each use of it. ``doubles``: fetch them, too.
+    Three levels: values, numbers, types of numbers. OFFSET 0 keeps PostgreSQL from computing an expression once for each
+    use of it.
     """
+    names = [(f"k{number}", path) for number, path in enumerate(plan.keys)]
+    names += [(f"v{number}", path) for number, path in enumerate(plan.paths)]
+    values = ", ".join(["c.j", *(f"{_value(path, made)} AS {name}" for name, path in names)])
+    inner = f"SELECT {values} FROM {made.source} WHERE {made.where} OFFSET 0"
+    odd = " OR ".join(["j IS NULL", *(_hidden(name, path, made) for name, path in names if len(path) > 1)])
+    keys = [f"{_key(plan, number)} AS g{number}" for number in range(len(plan.keys))]
     paths = range(len(plan.paths))
-    keys = [f"{_key_value(plan, path, made)} AS k{number}" for number, path in enumerate(plan.keys)]
-    values = [f"{_value(path, made)} AS v{number}" for number, path in enumerate(plan.paths)]
-    nested = [path for path in (*plan.keys, *plan.paths) if len(path) > 1]
-    odd = " OR ".join(["c.j IS NULL", *(_array_on_the_way(path, made) for path in nested)])
-    inner = f"SELECT {', '.join([*keys, *values, f'({odd}) AS odd'])} FROM {made.source} WHERE {made.where} OFFSET 0"
-    numbered = "".join(
-        f", CASE jsonb_typeof(v{n}) WHEN 'number' THEN v{n}::numeric END AS n{n}" for n in paths
+    middle = ", ".join(
+        [
+            f"({odd}) AS odd",
+            *keys,
+            *(f"v{n}, CASE jsonb_typeof(v{n}) WHEN 'number' THEN v{n}::numeric END AS n{n}" for n in paths),
+        ]
     )
-    middle = f"SELECT *{numbered} FROM ({inner}) r OFFSET 0"
     kinds = "".join(f", {_KIND.format(n=f'n{n}')} AS t{n}" for n in paths)
-    columns = [f"k{number}::text" for number in range(len(plan.keys))]
+    typed = f"SELECT *{kinds} FROM (SELECT {middle} FROM ({inner}) r OFFSET 0) s OFFSET 0"
+    columns = [f"g{number}::text AS k{number}" for number in range(len(plan.keys))]
     columns += ["count(*) AS total", "bool_or(odd) AS odd"]
-    for number in paths:
-        columns += _columns(number, doubles)
-    grouping = f" GROUP BY {', '.join(f'k{number}' for number in range(len(plan.keys)))}" if plan.keys else ""
-    return (
-        f"SELECT {', '.join(columns)} FROM (SELECT *{kinds} FROM ({middle}) s OFFSET 0) t{grouping} "
-        f"LIMIT {made.param(MOST_GROUPS + 1)}"
-    )
+    for number, path in enumerate(plan.paths):
+        columns += _columns(number, {field.op for field in plan.fields if field.path == path})
+    grouping = f" GROUP BY {', '.join(f'g{number}' for number in range(len(plan.keys)))}" if plan.keys else ""
+    return f"SELECT {', '.join(columns)} FROM ({typed}) t{grouping} LIMIT {made.param(MOST_GROUPS + 1)}"
 
 
-def _columns(number: int, doubles: bool) -> list[str]:
+def _columns(number: int, ops: set[str]) -> list[str]:
     n, kind = f"n{number}", f"t{number}"
-    fetched = f"array_agg({n}::float8) FILTER (WHERE {kind} = 3)" if doubles else "NULL::float8[]"
-    return [
-        f"count({n}) AS count{number}",
-        f"sum({n}) FILTER (WHERE {kind} < 3) AS sum{number}",
-        f"{fetched} AS doubles{number}",
-        f"min({n})::text AS min{number}",
-        f"max({n})::text AS max{number}",
-        f"min({kind}) AS narrowest{number}",
-        f"max({kind}) AS widest{number}",
-        f"bool_or({n} IS NULL AND jsonb_typeof(v{number}) <> 'null') AS others{number}",
-    ]
+    columns = [f"count({n}) AS count{number}", f"max({kind}) AS widest{number}"]
+    if ops & {"sum", "avg"}:
+        columns.append(f"sum({n})::text AS sum{number}")
+    if ops & {"min", "max"}:
+        columns += [
+            f"min({n})::text AS min{number}",
+            f"max({n})::text AS max{number}",
+            f"min({kind}) AS narrowest{number}",
+            f"bool_or({n} IS NULL AND jsonb_typeof(v{number}) <> 'null') AS others{number}",
+        ]
+    return columns
 
 
 def _value(path: Path, made: Access) -> str:
     return "c.j" + "".join(f" -> {made.param(part)}::text" for part in path)
 
 
-def _key_value(plan: GroupPlan, path: Path, made: Access) -> str:
+def _hidden(name: str, path: Path, made: Access) -> str:
+    """Whether an array on the way to the path keeps a value from being seen."""
+    parents = [_value(path[:length], made).removeprefix("c.") for length in range(1, len(path))]
+    arrays = " OR ".join(f"jsonb_typeof({parent}) = 'array'" for parent in parents)
+    return f"({name} IS NULL AND ({arrays}))"
+
+
+def _key(plan: GroupPlan, number: int) -> str:
     """Alone, a field that is not there and one that is null are the same key; in a document they are not."""
-    value = _value(path, made)
-    return f"coalesce({value}, 'null'::jsonb)" if plan.names is None else value
-
-
-def _array_on_the_way(path: Path, made: Access) -> str:
-    parents = [path[:length] for length in range(1, len(path))]
-    return " OR ".join(f"jsonb_typeof({_value(parent, made)}) = 'array'" for parent in parents)
+    return f"coalesce(k{number}, 'null'::jsonb)" if plan.names is None else f"k{number}"
 
 
 def documents(plan: GroupPlan, rows: list[asyncpg.Record]) -> list[Document] | None:
@@ -99,13 +102,13 @@ def documents(plan: GroupPlan, rows: list[asyncpg.Record]) -> list[Document] | N
 
 
 def _document(plan: GroupPlan, row: asyncpg.Record) -> Document:
-    made: Document = {"_id": _key(plan, row)}
+    made: Document = {"_id": _group_id(plan, row)}
     for field in plan.fields:
         made[field.name] = _result(field, plan, row)
     return made
 
 
-def _key(plan: GroupPlan, row: asyncpg.Record) -> Any:
+def _group_id(plan: GroupPlan, row: asyncpg.Record) -> Any:
     if not plan.keys:
         return plan.constant
     texts = [row[f"k{number}"] for number in range(len(plan.keys))]
@@ -128,21 +131,14 @@ def _result(field: Accumulated, plan: GroupPlan, row: asyncpg.Record) -> Any:
 
 
 def _sum(row: asyncpg.Record, number: int) -> Any:
-    widest = row[f"widest{number}"]
-    integers = int(row[f"sum{number}"] or 0)
-    if widest < numbers.DOUBLE:
-        return numbers.integer(integers, widest)
-    doubles = row[f"doubles{number}"]
-    if widest > numbers.DOUBLE or doubles is None or abs(integers) >= _EXACT:
-        raise NoForm("a decimal, or more doubles than are fetched")
-    try:
-        return math.fsum([*doubles, integers])
-    except OverflowError:
-        raise NoForm("a sum that no double holds") from None
+    widest, total = row[f"widest{number}"], row[f"sum{number}"]
+    if widest > numbers.DOUBLE:
+        raise NoForm("a decimal")
+    return float(total) if widest == numbers.DOUBLE else numbers.integer(int(Decimal(total)), widest)
 
 
 def _average(total: Any, count: int) -> float:
-    if abs(total) >= _EXACT:
+    if not isinstance(total, float) and abs(total) >= _EXACT:
         raise NoForm("a sum that no double holds")
     return float(total / count)
 

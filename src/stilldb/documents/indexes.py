@@ -162,10 +162,10 @@ def _check_key(key: Document) -> None:
             raise MongoError(
                 "CannotCreateIndex", f"Values in the index key pattern must be numbers other than 0: {path}"
             )
-        if not path or path.startswith("$") or "" in path.split("."):
-            raise MongoError("CannotCreateIndex", f"An index key can't be the path '{path}'")
         if "$**" in path:
             raise MongoError("CannotCreateIndex", "Index type not supported: wildcard")
+        if not path or path.startswith("$") or "" in path.split("."):
+            raise MongoError("CannotCreateIndex", f"An index key can't be the path '{path}'")
 
 
 def _options(given: Document) -> Document:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 import bson
@@ -24,7 +25,8 @@ from stilldb.query.values import Document, decode, encode
 
 LARGEST: Final = 16 * 2**20  # bytes of a document
 DEEPEST: Final = 200  # levels of a document, as DocumentDB limits them
-_BATCH: Final = 5000  # documents
+_SHALLOW: Final = 7 * DEEPEST  # bytes: each level of nesting costs seven at the least
+_LEAST_BATCH, _MOST_BATCH = 250, 2000  # documents
 _BATCH_BYTES: Final = 8 * 2**20
 _TRIES: Final = 10
 _INT: Final = struct.Struct("<i")
@@ -46,13 +48,15 @@ def check_stored(document: Document, raw: bytes) -> None:
             "BSONObjectTooLarge",
             f"object to insert too large. size in bytes: {len(raw)}, max size: {LARGEST}",
         )
-    if raw.count(b"\x03") + raw.count(b"\x04") > DEEPEST and _deeper(document, DEEPEST):
+    if len(raw) > _SHALLOW and _deeper(document, DEEPEST):
         raise MongoError("Overflow", f"a document can't be nested deeper than {DEEPEST} levels")
-    for name in document:
-        if name.startswith("$"):
-            raise MongoError(
-                "DollarPrefixedFieldName", f"The dollar ($) prefixed field '{name}' is not valid for storage."
-            )
+    if b"$" in raw:
+        for name in document:
+            if name.startswith("$"):
+                raise MongoError(
+                    "DollarPrefixedFieldName",
+                    f"The dollar ($) prefixed field '{name}' is not valid for storage.",
+                )
     check_id(document["_id"])
 
 
@@ -86,6 +90,13 @@ def prepared(raw: bytes) -> Entry:
     return Entry.of(id_key(document["_id"]), raw, document)
 
 
+class _Stored(NamedTuple):
+    """What became of a batch."""
+
+    documents: int
+    refusals: list[WriteError]
+
+
 class Inserter:
     """Inserts into every collection."""
 
@@ -95,30 +106,35 @@ class Inserter:
         self._hot = hot
 
     async def insert(self, namespace: Namespace, raws: list[bytes], *, ordered: bool) -> Inserted:
-        """Store documents; each batch is durable before the next begins. With ``ordered`` the first error ends it."""
-        errors: list[WriteError] = []
-        entries: list[tuple[int, Entry]] = []
-        for number, raw in enumerate(raws):
-            try:
-                entries.append((number, prepared(raw)))
-            except (MongoError, bson.errors.InvalidBSON) as error:
-                told = error if isinstance(error, MongoError) else MongoError("InvalidBSON", str(error))
-                errors.append(WriteError(number, told))
-                if ordered:
-                    break
+        """Store documents in batches, each durable before the next is sent. With ``ordered`` the first error ends it.
+
+        While PostgreSQL stores one batch, the next is made ready.
+        """
         count = 0
-        for batch in _batches(entries):
-            stored, refusals = await self._batch(namespace, batch, ordered)
-            count += stored
-            errors += refusals
-            if refusals and ordered:
-                errors = refusals  # what came after it was not tried
-                break
+        errors: list[WriteError] = []
+        running: asyncio.Task[_Stored] | None = None
+        try:
+            for batch, refusals in _prepared_batches(raws, ordered):
+                if running is not None:
+                    stored = await running
+                    count += stored.documents
+                    errors += stored.refusals
+                    if ordered and stored.refusals:
+                        return Inserted(count, errors)
+                running = asyncio.create_task(self._batch(namespace, batch, ordered)) if batch else None
+                await asyncio.sleep(0)  # let it send its statement
+                errors += refusals
+            if running is not None:
+                stored = await running
+                count += stored.documents
+                # What a batch refuses stands before what could not be prepared after it.
+                errors = stored.refusals if ordered and stored.refusals else errors + stored.refusals
+        finally:
+            if running is not None and not running.done():
+                running.cancel()
         return Inserted(count, sorted(errors, key=lambda error: error.index))
 
-    async def _batch(
-        self, namespace: Namespace, batch: list[tuple[int, Entry]], ordered: bool
-    ) -> tuple[int, list[WriteError]]:
+    async def _batch(self, namespace: Namespace, batch: list[tuple[int, Entry]], ordered: bool) -> _Stored:
         for _ in range(_TRIES):
             collection = await self._catalog.find_or_create(namespace)
             entries = [entry for _, entry in batch]
@@ -130,7 +146,7 @@ class Inserter:
                 if stored:
                     for ticket, place, entry in zip(tickets, places, entries, strict=True):
                         self._hot.keep_read(ticket, place, entry.raw)
-                    return len(entries), []
+                    return _Stored(len(entries), [])
             except BecameMultikey as found:
                 await self._catalog.mark_multikey(found.index)
             except asyncpg.UndefinedTableError:
@@ -138,14 +154,14 @@ class Inserter:
             except (asyncpg.UniqueViolationError, MongoError) as error:
                 refusal = _told(error, collection, entries[0])
                 if len(batch) == 1:
-                    return 0, [WriteError(batch[0][0], refusal)]
+                    return _Stored(0, [WriteError(batch[0][0], refusal)])
                 return await self._one_by_one(collection, batch, ordered)
             self._catalog.forget(namespace)
         raise changed(namespace)
 
     async def _one_by_one(
         self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
-    ) -> tuple[int, list[WriteError]]:
+    ) -> _Stored:
         """Some are refused: those whose ``_id`` is taken are set aside first, the rest goes in as one if it can."""
         errors: list[WriteError] = []
         left: list[tuple[int, Entry]] = []
@@ -171,7 +187,7 @@ class Inserter:
         refusals = {error.index for error in more}
         last = errors[0].index if ordered and errors else None
         stored = [number for number, _ in left if number not in refusals and (last is None or number < last)]
-        return len(stored), errors
+        return _Stored(len(stored), errors)
 
     async def _carefully(
         self,
@@ -208,14 +224,31 @@ def _told(error: Exception, collection: Collection, entry: Entry) -> MongoError:
     raise error
 
 
-def _batches(entries: list[tuple[int, Entry]]) -> Iterator[list[tuple[int, Entry]]]:
+def _prepared_batches(
+    raws: list[bytes], ordered: bool
+) -> Iterator[tuple[list[tuple[int, Entry]], list[WriteError]]]:
+    """Batches of documents made ready, with those that can't be; with ``ordered`` the first of these ends it."""
+    most = max(_LEAST_BATCH, min(_MOST_BATCH, len(raws) // 4))
     batch: list[tuple[int, Entry]] = []
+    refusals: list[WriteError] = []
     size = 0
-    for pair in entries:
-        if batch and (len(batch) >= _BATCH or size + len(pair[1].raw) > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(pair)
-        size += len(pair[1].raw)
-    if batch:
-        yield batch
+    for number, raw in enumerate(raws):
+        if batch and (len(batch) >= most or size + len(raw) > _BATCH_BYTES):
+            yield batch, refusals
+            batch, refusals, size = [], [], 0
+        try:
+            batch.append((number, prepared(raw)))
+            size += len(raw)
+        except (MongoError, bson.errors.InvalidBSON, RecursionError) as error:
+            refusals.append(WriteError(number, _refusal(error)))
+            if ordered:
+                break
+    yield batch, refusals
+
+
+def _refusal(error: Exception) -> MongoError:
+    if isinstance(error, MongoError):
+        return error
+    if isinstance(error, RecursionError):
+        return MongoError("Overflow", f"a document can't be nested deeper than {DEEPEST} levels")
+    return MongoError("InvalidBSON", str(error))

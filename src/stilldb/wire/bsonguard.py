@@ -1,7 +1,7 @@
-"""BSON from outside, looked at without decoding it: size, depth of nesting, an array's documents as they are. Pure.
+"""BSON from outside, looked at without decoding it: its size, and an array's documents as they are. Pure.
 
 What is wrong inside a document, its decoder finds; it survives any depth. Source: BSON specification 1.1; DocumentDB's
-limits (16 MiB a document, 200 levels).
+limit of 16 MiB a document.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from stilldb.wire.errors import ProtocolError
 
 MAX_DOCUMENT = 16 * 1024 * 1024
 MAX_COMMAND = 48_000_000  # a command may carry many documents
-MAX_DEPTH = 200
 _INT = struct.Struct("<i")
 
 # Element type -> size of its value in bytes; the others have a length of their own.
@@ -33,7 +32,6 @@ _FIXED = {
 _STRINGS = {0x02, 0x0D, 0x0E}
 _DOCUMENT, _ARRAY, _BINARY, _REGEX, _POINTER, _CODE_WITH_SCOPE = 0x03, 0x04, 0x05, 0x0B, 0x0C, 0x0F
 _NESTED = {_DOCUMENT, _ARRAY, _CODE_WITH_SCOPE}
-_NESTING_BYTES = [bytes([kind]) for kind in sorted(_NESTED)]
 
 
 def document_at(data: bytes, at: int, end: int, longest: int) -> tuple[bytes, int]:
@@ -47,44 +45,6 @@ def document_at(data: bytes, at: int, end: int, longest: int) -> tuple[bytes, in
     if length > longest:
         raise ProtocolError(f"a document of {length} bytes is larger than {longest}")
     return data[at:stop], stop
-
-
-def too_deep(document: bytes) -> bool:
-    """Whether documents are nested in ``document`` deeper than the limit; raises ProtocolError if it is no BSON.
-
-    Each level costs a byte that names a nesting type, so most documents need no walk to be known shallow.
-    """
-    if sum(document.count(byte) for byte in _NESTING_BYTES) < MAX_DEPTH:
-        return False
-    return _deeper_than(document, MAX_DEPTH)
-
-
-def _deeper_than(data: bytes, most: int) -> bool:
-    """Follow nested documents without recursion; everything else is skipped by its length."""
-    ends = [len(data) - 1]
-    at = 4
-    while ends:
-        if at >= ends[-1]:
-            if at != ends.pop():
-                raise ProtocolError("an element reaches past the end of its document")
-            at += 1
-            continue
-        kind = data[at]
-        value = _end_of_name(data, at, ends[-1])
-        if kind == _CODE_WITH_SCOPE:  # a string, then a document as nested as any
-            _read_length(data, value, ends[-1])
-            value += 8 + _read_length(data, value + 4, ends[-1])
-        if kind in _NESTED:
-            length = _read_length(data, value, ends[-1])
-            if length < 5 or data[value + length - 1] != 0:
-                raise ProtocolError("an embedded document's length is wrong")
-            ends.append(value + length - 1)
-            if len(ends) > most:
-                return True
-            at = value + 4
-        else:
-            at = _after(data, kind, value, ends[-1])
-    return False
 
 
 def take_array(command: bytes, field: bytes) -> tuple[bytes, list[bytes]] | None:
