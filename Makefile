@@ -10,7 +10,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
-STATE_DIR ?= $(HOME)/.stilldb
+STATE_DIR ?=
 
 .PHONY: help demo test serve check unit bench clean
 
@@ -33,7 +33,7 @@ demo: $(VENV)/.run
 	$(BIN)/python demo/main_job.py
 
 serve: $(VENV)/.run
-	$(BIN)/stilldb serve --state-dir $(STATE_DIR)
+	$(BIN)/stilldb serve $(if $(STATE_DIR),--state-dir $(STATE_DIR))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

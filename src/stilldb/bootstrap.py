@@ -11,8 +11,10 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -92,6 +94,17 @@ def _locked(state: pathlib.Path) -> Any:
                 f"another stilldb serve runs on {state}. Use it (stilldb status --state-dir {state}), or stop it first."
             ) from None
         yield
+
+
+def _own_command() -> str:
+    """How a shell starts this program: by its name if that is on the path, else by where it lies."""
+    own = pathlib.Path(sys.argv[0]).absolute()
+    return own.name if shutil.which(own.name) == str(own) else shlex.quote(str(own))
+
+
+def default_state() -> pathlib.Path:
+    """The state directory unless another is chosen. Root's home is closed to the user that servers then run as."""
+    return pathlib.Path("/var/lib/stilldb") if os.geteuid() == 0 else pathlib.Path("~/.stilldb").expanduser()
 
 
 def _is_loopback(host: str) -> bool:
@@ -176,7 +189,7 @@ async def _serve(options: ServeOptions) -> None:
                 json.dumps({"endpoint": url, "pid": os.getpid(), "region": options.region}).encode(),
             )
             print(f"StillDB {__version__} serves the management API on {url}", flush=True)
-            print(f'In another shell: eval "$(stilldb env --state-dir {state})"', flush=True)
+            print(f'In another shell: eval "$({_own_command()} env --state-dir {shlex.quote(str(state))})"', flush=True)
             try:
                 await _run(application, listener, asked)
             finally:

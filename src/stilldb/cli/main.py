@@ -20,7 +20,7 @@ from stilldb.util import log
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 StateDir = Annotated[pathlib.Path, typer.Option(help="The one directory that holds all state.")]
-DEFAULT_STATE = pathlib.Path("~/.stilldb").expanduser()
+DEFAULT_STATE = bootstrap.default_state()
 
 
 class Auth(StrEnum):
