@@ -63,7 +63,7 @@ def test_references_take_names_and_arns_of_this_region() -> None:
     automated = "arn:aws:rds:us-east-1:123456789012:cluster-snapshot:rds:alpha-2026-01-01-03-04"
     assert names.reference(automated, "P", "cluster-snapshot", HERE) == "rds:alpha-2026-01-01-03-04"
     with pytest.raises(
-        InvalidParameterValue, match="^Invalid database cluster identifier:  arn:aws:rds:eu-west-1"
+        InvalidParameterValue, match=r"^Invalid database cluster identifier:  arn:aws:rds:eu-west-1"
     ):
         names.reference("arn:aws:rds:eu-west-1:123456789012:cluster:alpha", "P", "cluster", HERE)
     with pytest.raises(InvalidParameterValue, match="Expected region = us-east-1, actual region = eu-west-1"):
