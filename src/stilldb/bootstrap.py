@@ -189,7 +189,10 @@ async def _serve(options: ServeOptions) -> None:
                 json.dumps({"endpoint": url, "pid": os.getpid(), "region": options.region}).encode(),
             )
             print(f"StillDB {__version__} serves the management API on {url}", flush=True)
-            print(f'In another shell: eval "$({_own_command()} env --state-dir {shlex.quote(str(state))})"', flush=True)
+            print(
+                f'In another shell: eval "$({_own_command()} env --state-dir {shlex.quote(str(state))})"',
+                flush=True,
+            )
             try:
                 await _run(application, listener, asked)
             finally:

@@ -53,6 +53,7 @@ class Service:
 
     def spawn(self, failpoints: str = "", **environment: str) -> subprocess.Popen[bytes]:
         """Start ``stilldb serve`` without waiting for it."""
+        assert self._pid() is None, "the service runs already"
         testing = {"STILLDB_TESTING": "1", "STILLDB_FAILPOINTS": failpoints, **environment}
         command = [
             sys.executable,
@@ -285,8 +286,9 @@ def _processes(state: pathlib.Path) -> dict[int, str]:
                 .decode(errors="replace")
             )
             place = os.readlink(f"/proc/{name}/cwd")
-            mine = line and int(name) != os.getpid()
-            if mine and (f"{state.resolve()}/" in f"{line}/ {place}/"):
+            # The path ends with a slash or a blank: of a service that was lost sight of, it is an argument.
+            named = f"{line} {place} ".replace(f"{state.resolve()} ", f"{state.resolve()}/")
+            if line and int(name) != os.getpid() and f"{state.resolve()}/" in named:
                 found[int(name)] = line
     return found
 

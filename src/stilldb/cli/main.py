@@ -43,7 +43,9 @@ def serve(
     pg_bin: Annotated[
         pathlib.Path | None, typer.Option(help="Directory of PostgreSQL's programs, 17 or newer.")
     ] = None,
-    region: Annotated[str, typer.Option(help="The AWS region this deployment stands for.")] = bootstrap.DEFAULT_REGION,
+    region: Annotated[
+        str, typer.Option(help="The AWS region this deployment stands for.")
+    ] = bootstrap.DEFAULT_REGION,
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,

@@ -14,5 +14,7 @@ async def test_snapshots_and_maintenance_at_once() -> None:
             await opened.hold(KEY, "test")
             takes = [take(opened, f"s{number}") for number in range(12)]
             cares = [opened.maintain(KEY) for _ in range(12)]
-            points = (await asyncio.gather(*(job for pair in zip(takes, cares, strict=True) for job in pair)))[::2]
+            points = (
+                await asyncio.gather(*(job for pair in zip(takes, cares, strict=True) for job in pair))
+            )[::2]
             assert len({point.lsn for point in points if point is not None}) == 12
