@@ -20,6 +20,7 @@ from stilldb.domain.faults import (
     InvalidDBClusterStateFault,
     InvalidParameterCombination,
     InvalidParameterValue,
+    InvalidVPCNetworkStateFault,
 )
 from stilldb.domain.names import new_resource_id
 from stilldb.domain.resources import (
@@ -31,6 +32,7 @@ from stilldb.domain.resources import (
     Snapshot,
     SnapshotStatus,
 )
+from stilldb.domain.volumes import VolumeError
 from stilldb.util import scram
 
 LONGEST_LISTED_ZONES = 3
@@ -87,7 +89,7 @@ def begin(
     port = engine.port(new.port)
     backup, maintenance = _windows(control, new)
     taken = addresses_in_use(tx)
-    address = control.host.free_address(port, taken)
+    address = _address(control, port, taken)
     cluster = Cluster(
         identifier=new.identifier,
         resource_id=new_resource_id("cluster"),
@@ -106,7 +108,7 @@ def begin(
         storage_type=engine.storage_type(new.storage_type, version),
         copy_tags_to_snapshot=new.copy_tags_to_snapshot,
         address=address,
-        reader_address=control.host.free_address(port, taken | {address}),
+        reader_address=_address(control, port, taken | {address}),
         created_at=control.now(),
         **master,
         **more,
@@ -141,6 +143,13 @@ def _zones(control: Control, asked: Sequence[str]) -> tuple[str, ...]:
     chosen = list(dict.fromkeys(asked))
     chosen += [zone for zone in known if zone not in chosen]
     return tuple(sorted(chosen[:LONGEST_LISTED_ZONES]))
+
+
+def _address(control: Control, port: int, taken: set[str]) -> str:
+    try:
+        return control.host.free_address(port, taken)
+    except VolumeError as error:
+        raise InvalidVPCNetworkStateFault(str(error)) from error
 
 
 def addresses_in_use(tx: Transaction) -> set[str]:

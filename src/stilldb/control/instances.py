@@ -112,6 +112,13 @@ def _refuse(tx: Transaction, control: Control, new: NewInstance, cluster: Cluste
         )
 
 
+def _address(control: Control, port: int, taken: set[str]) -> str:
+    try:
+        return control.host.free_address(port, taken)
+    except VolumeError as error:
+        raise InsufficientDBInstanceCapacity(str(error)) from error
+
+
 def _new_instance(tx: Transaction, control: Control, new: NewInstance, cluster: Cluster) -> Instance:
     window = new.preferred_maintenance_window
     return Instance(
@@ -120,7 +127,7 @@ def _new_instance(tx: Transaction, control: Control, new: NewInstance, cluster: 
         cluster_resource_id=cluster.resource_id,
         status=InstanceStatus.CREATING,
         instance_class=engine.instance_class(new.instance_class, cluster.engine_version),
-        address=control.host.free_address(cluster.port, addresses_in_use(tx)),
+        address=_address(control, cluster.port, addresses_in_use(tx)),
         availability_zone=new.availability_zone or control.chance.choice(cluster.availability_zones),
         preferred_maintenance_window=windows.maintenance_window(window)
         if window

@@ -11,11 +11,11 @@ MAX_TAGS = 50
 MAX_KEY = 128
 MAX_VALUE = 256
 _RESERVED = ("aws:", "rds:")
-_PUNCTUATION = frozenset("_.:/=+-@")
+_PUNCTUATION = frozenset("_.:/=+-")
 
 
 def _allowed(text: str) -> bool:
-    """The set of the Java expression ``^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-]*)$``, and ``@`` as the guide adds."""
+    """The set of the Java expression ``^([\\p{L}\\p{Z}\\p{N}_.:/=+\\-]*)$``."""
     return all(char in _PUNCTUATION or unicodedata.category(char)[0] in "LZN" for char in text)
 
 
@@ -25,7 +25,7 @@ def _check(text: str, what: str, longest: int) -> None:
     if not _allowed(text):
         raise InvalidParameterValue(
             f"Tag {what} {text!r} holds a character that is not allowed. Use Unicode letters, digits, white space, "
-            "and the characters _ . : / = + - @"
+            "and the characters _ . : / = + -"
         )
     for prefix in _RESERVED:
         if text.lower().startswith(prefix):

@@ -15,6 +15,7 @@ from stilldb.control.instances import NewInstance
 from stilldb.control.views import ClusterView, Page
 from stilldb.domain import faults
 from stilldb.domain.resources import Cluster, Instance, Job, Snapshot, Tag
+from stilldb.domain.volumes import VolumeError
 from support.twins import Plane, plane, until
 
 
@@ -103,6 +104,23 @@ async def test_names_and_quota(running: Plane) -> None:
     await new_cluster(running, "gamma")
     with pytest.raises(faults.DBClusterQuotaExceededFault):
         await new_cluster(running, "delta")
+
+
+async def test_without_an_address_the_fault_says_so(running: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    await new_cluster(running, "alpha")
+    await reaches(running, Cluster, "alpha", "available")
+
+    def none_free(port: int, taken: object) -> str:
+        raise VolumeError("no free loopback address")
+
+    monkeypatch.setattr(running.control.host, "free_address", none_free)
+    with pytest.raises(faults.InvalidVPCNetworkStateFault, match="no free loopback address"):
+        await new_cluster(running, "beta")
+    with pytest.raises(faults.InsufficientDBInstanceCapacity, match="no free loopback address"):
+        await instances.create(
+            running.control,
+            NewInstance(identifier="a1", cluster_identifier="alpha", instance_class="db.r6g.large"),
+        )
 
 
 async def test_an_instance_is_available_when_its_gateway_answers(running: Plane) -> None:

@@ -104,6 +104,7 @@ def test_good_tags(key: str) -> None:
         ("k", "aws:v", 'reserved prefix "aws:"'),
         ("a\tb", "v", "not allowed"),
         ("k", "<b>", "not allowed"),
+        ("k", "a@b", "not allowed"),
         ("k", "\u0000", "not allowed"),
     ],
 )
