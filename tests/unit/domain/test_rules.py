@@ -84,7 +84,7 @@ def test_resource_ids_look_like_aws() -> None:
         assert name[-1] in "AEIMQUY4"
 
 
-@pytest.mark.parametrize("key", ["a", "k" * 128, "team name", "Größe", "日本", "_.:/=+-@", "AWs"])
+@pytest.mark.parametrize("key", ["a", "k" * 128, "team name", "Größe", "日本", "_.:/=+-", "AWs"])
 def test_good_tags(key: str) -> None:
     assert tags.validated([{"Key": key, "Value": "v" * 256}, {"Key": "empty"}]) == {
         key: "v" * 256,
