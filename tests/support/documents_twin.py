@@ -206,6 +206,11 @@ class MemoryDocuments:
         self.collections[ns][key] = encode(after)
         return Modified(encode(after if change.new else document), True)
 
+    async def find_by_id(self, ns: Namespace, value: Any) -> bytes | None:
+        return next(
+            iter([raw async for raws in self.find(ns, Find(filter={"_id": value})) for raw in raws]), None
+        )
+
     async def find(self, ns: Namespace, query: Find) -> AsyncGenerator[list[bytes], None]:
         await self._enter("find")
         self.open_sources += 1

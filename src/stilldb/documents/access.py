@@ -213,7 +213,8 @@ def _ordered(indexes: Iterable[Index], bounds: Sequence[Bound], sort: Document) 
 
 def _in_order(collection: Collection, choice: _Choice, made: Access) -> list[str]:
     made.index = choice.index.name
-    made.source = f"{choice.index.table} i JOIN {collection.table} c ON c.id = i.id"
+    # The collection first: whoever drops it locks its tables in that order.
+    made.source = f"{collection.table} c JOIN {choice.index.table} i ON i.id = c.id"
     made.order = ("i.key", "i.id")
     made.descending = choice.descending
     return [_range_clause("i.key", choice.ranges[0], made)]

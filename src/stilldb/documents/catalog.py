@@ -84,6 +84,7 @@ class Catalog:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._known: dict[Namespace, Collection] = {}
+        self._forgotten = 0  # how often, so that nothing is kept that was read before
         self._epoch: int | None = None  # of this writer; None for a reader
 
     async def prepare(self) -> None:
@@ -102,17 +103,10 @@ class Catalog:
     async def take_over(self) -> None:
         """Become the volume's one writer: what another gateway has under way ends, and it can't write again."""
         async with self._pool.connection() as connection:
-            self._epoch = await connection.fetchval(
-                "UPDATE stilldb.writer SET epoch = epoch + 1 RETURNING epoch"
-            )
-            gone = await connection.fetch(
-                "SELECT pg_terminate_backend(pid, $1) AS gone FROM pg_stat_activity "
-                "WHERE application_name = $2 AND pid <> pg_backend_pid()",
-                _GONE_WITHIN,
-                APPLICATION,
-            )
-        if not all(row["gone"] for row in gone):
-            raise MongoError("HostUnreachable", "another gateway of this volume does not let go of it")
+            await _end_others(connection)  # one that hangs in a transaction would hold the epoch
+            epoch = await connection.fetchval("UPDATE stilldb.writer SET epoch = epoch + 1 RETURNING epoch")
+            await _end_others(connection)
+        self._epoch = epoch
 
     async def _require_writer(self, connection: asyncpg.Connection) -> None:
         """Raise NotWritablePrimary if another gateway is the writer; until the transaction ends, none can become it."""
@@ -132,17 +126,28 @@ class Catalog:
     def forget(self, namespace: Namespace) -> None:
         """Let go of what is known of a collection."""
         self._known.pop(namespace, None)
+        self._forgotten += 1
+
+    def forget_all(self) -> None:
+        """Let go of what is known of every collection."""
+        self._known.clear()
+        self._forgotten += 1
+
+    def known(self, namespace: Namespace) -> Collection | None:
+        """What the cache has of a collection."""
+        return self._known.get(namespace)
 
     async def find(self, namespace: Namespace) -> Collection | None:
         """The collection, from the cache or the tables; None when there is none."""
         known = self._known.get(namespace)
         if known is not None:
             return known
+        forgotten = self._forgotten
         async with self._pool.connection() as connection:
             found = await read(connection, namespace)
         if found is not None and self._epoch is not None and found.epoch != self._epoch:
             raise not_writer()
-        if found is not None:
+        if found is not None and self._forgotten == forgotten:
             self._known[namespace] = found
         return found
 
@@ -164,11 +169,13 @@ class Catalog:
 
     async def drop(self, namespace: Namespace) -> int | None:
         """Remove a collection; the number of its indexes, None when there was none."""
-        async with self.changing() as connection:
-            found = await read(connection, namespace, lock=True)
-            if found is not None:
-                await remove(connection, found)
-        self.forget(namespace)
+        try:
+            async with self.changing() as connection:
+                found = await read(connection, namespace, lock=True)
+                if found is not None:
+                    await remove(connection, found)
+        finally:
+            self.forget(namespace)
         return None if found is None else len(found.indexes) + 1
 
     async def drop_database(self, database: str) -> bool:
@@ -204,12 +211,12 @@ class Catalog:
     async def mark_multikey(self, index: Index) -> None:
         """Keep that a document has several keys in the index; writers who do not know it begin again."""
         async with self.changing() as connection:
-            await connection.execute("UPDATE stilldb.indexes SET multikey = true WHERE id = $1", index.id)
-            await connection.execute(
+            await connection.execute(  # the collection first, as others lock them
                 "UPDATE stilldb.collections c SET version = version + 1 FROM stilldb.indexes i "
                 "WHERE i.id = $1 AND c.id = i.collection",
                 index.id,
             )
+            await connection.execute("UPDATE stilldb.indexes SET multikey = true WHERE id = $1", index.id)
 
     async def sizes(self, collection: Collection) -> dict[str, int]:
         """Bytes of the documents' table (with what is stored beside it) and of each index, by name."""
@@ -256,6 +263,18 @@ class Catalog:
             )
 
 
+async def _end_others(connection: asyncpg.Connection) -> None:
+    """End the sessions of every other gateway, and with them what they have under way."""
+    gone = await connection.fetch(
+        "SELECT pg_terminate_backend(pid, $1) AS gone FROM pg_stat_activity "
+        "WHERE application_name = $2 AND pid <> pg_backend_pid()",
+        _GONE_WITHIN,
+        APPLICATION,
+    )
+    if not all(row["gone"] for row in gone):
+        raise MongoError("HostUnreachable", "another gateway of this volume does not let go of it")
+
+
 def not_writer() -> MongoError:
     """What a gateway answers that another has replaced."""
     return MongoError("NotWritablePrimary", "not primary: another gateway of this instance has taken over")
@@ -268,7 +287,10 @@ async def read(
     connection: asyncpg.Connection, namespace: Namespace, *, lock: bool = False
 ) -> Collection | None:
     """The collection as the tables have it now; ``lock``: nobody else changes its indexes until the transaction ends."""
-    row = await connection.fetchrow(_COLLECTION + (" FOR UPDATE" if lock else ""), *namespace)
+    statement = _COLLECTION + (" FOR UPDATE" if lock else "")
+    row = await connection.fetchrow(statement, *namespace)
+    if row is None and lock:  # while it waited for the lock, $out may have put another in its place
+        row = await connection.fetchrow(statement, *namespace)
     if row is None:
         return None
     rows = await connection.fetch(_INDEXES, row["id"])

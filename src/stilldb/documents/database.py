@@ -44,6 +44,8 @@ class Documents:
         self._builder = Builder(self._catalog)
         # A reader can't know what the writer changes.
         hot = HotDocuments() if writer else HotDocuments(0)
+        pool.lost = self._lost
+        self._hot = hot
         self._reader = Reader(pool, self._catalog, hot, push=push)
         self._inserter = Inserter(pool, self._catalog, hot)
         self._writer = Writer(pool, self._catalog, hot, self._reader, self._inserter)
@@ -65,6 +67,11 @@ class Documents:
             await opened.close()
             raise
         return opened
+
+    def _lost(self) -> None:
+        """PostgreSQL ended a connection: until it is asked again, nothing in memory is sure."""
+        self._hot.clear()
+        self._catalog.forget_all()
 
     async def close(self) -> None:
         """Close the connections."""
@@ -186,6 +193,10 @@ class Documents:
     async def find_and_modify(self, namespace: Namespace, request: FindAndModify) -> Modified:
         """Change or remove one document and give it back."""
         return await self._writer.find_and_modify(namespace, request)
+
+    async def find_by_id(self, namespace: Namespace, value: Any) -> bytes | None:
+        """The document with this ``_id``, None when there is none."""
+        return await self._reader.by_id(namespace, value)
 
     def find(self, namespace: Namespace, find: Find) -> Raws:
         """Batches of what a query finds."""

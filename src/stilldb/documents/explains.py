@@ -9,6 +9,7 @@ from stilldb.documents.aggregates import Aggregator, front
 from stilldb.documents.catalog import Catalog
 from stilldb.documents.model import Aggregate, Find, Namespace
 from stilldb.documents.reads import Reader
+from stilldb.query.order import compile_sort
 from stilldb.query.values import Document
 
 
@@ -34,6 +35,8 @@ class Explainer:
 
     async def _winning(self, namespace: Namespace, find: Find) -> Document:
         query = self._reader.query(find.filter)
+        if find.sort and set(find.sort) != {"$natural"}:
+            compile_sort(find.sort)
         collection = await self._catalog.find(namespace)
         if collection is None:
             return {"stage": "EOF"}

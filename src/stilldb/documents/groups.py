@@ -23,8 +23,16 @@ _EXACT: Final = 2**53
 
 # The type of a number by its form: what stilldb.query.numbers calls INT, LONG, DOUBLE and DECIMAL.
 _KIND: Final = """
-CASE WHEN scale({n}) = 0 THEN CASE WHEN abs({n}) < 2147483648 THEN 1 ELSE 3 END
+CASE WHEN scale({n}) = 0 THEN CASE WHEN abs({n}) <= 2147483648 THEN 1 ELSE 3 END
      ELSE CASE scale({n}) - min_scale({n}) WHEN 0 THEN 3 WHEN 1 THEN 3 WHEN 2 THEN 2 ELSE 4 END END
+"""
+
+# Whether a key is a number that SQL may take for equal to another where BSON does not: a decimal128, or a double so large
+# that its form is not its value.
+_BLURRED: Final = """
+CASE jsonb_typeof({k}) WHEN 'number' THEN CASE scale({k}::numeric) - min_scale({k}::numeric)
+    WHEN 2 THEN false WHEN 1 THEN abs({k}::numeric) >= 9007199254740992
+    WHEN 0 THEN abs({k}::numeric) >= 9007199254740992 ELSE true END END
 """
 
 
@@ -38,7 +46,9 @@ def statement(plan: GroupPlan, made: Access) -> str:
     names += [(f"v{number}", path) for number, path in enumerate(plan.paths)]
     values = ", ".join(["c.j", *(f"{_value(path, made)} AS {name}" for name, path in names)])
     inner = f"SELECT {values} FROM {made.source} WHERE {made.where} OFFSET 0"
-    odd = " OR ".join(["j IS NULL", *(_hidden(name, path, made) for name, path in names if len(path) > 1)])
+    hidden = [_hidden(name, path, made) for name, path in names if len(path) > 1]
+    blurred = [_BLURRED.format(k=f"k{number}") for number in range(len(plan.keys))]
+    odd = " OR ".join(["j IS NULL", *hidden, *blurred])
     keys = [f"{_key(plan, number)} AS g{number}" for number in range(len(plan.keys))]
     paths = range(len(plan.paths))
     middle = ", ".join(

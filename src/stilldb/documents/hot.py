@@ -14,7 +14,9 @@ from typing import Final
 
 import asyncpg
 
-MOST_BYTES: Final = 32 * 2**20
+from stilldb.query.errors import MongoError
+
+MOST_BYTES: Final = 64 * 2**20
 LARGEST: Final = 64 * 1024  # bytes of one document
 _OVERHEAD: Final = 200  # bytes that an entry costs besides its document
 _SLOTS: Final = 4096  # writes are counted by slot: places that share one only keep each other from being kept
@@ -32,6 +34,15 @@ class Outcome:
         self.raw: bytes | None = None
 
 
+class Transaction:
+    """A write of many documents. ``commits``: all is done but the commit, so that it may take effect whatever follows."""
+
+    __slots__ = ("commits",)
+
+    def __init__(self) -> None:
+        self.commits = False
+
+
 class HotDocuments:
     """The least recently used go when the rest has grown too large. ``limit``, in bytes; 0 keeps nothing."""
 
@@ -39,8 +50,10 @@ class HotDocuments:
         self._limit = limit
         self._kept: collections.OrderedDict[Place, bytes] = collections.OrderedDict()
         self._bytes = 0
-        self._begun = [0] * _SLOTS  # writes of one document, ever
-        self._begun_many = 0
+        # How often a write of one document, or of many, has begun or ended. A read that began while a write ran may be older
+        # than it and yet come in later, so the end counts as well.
+        self._turns = [0] * _SLOTS
+        self._turns_many = 0
         self._running: collections.Counter[Place] = collections.Counter()
         self._running_many = 0
         self._unknown: set[Place] = set()
@@ -60,10 +73,6 @@ class HotDocuments:
         if raw is not None:
             self._bytes -= len(raw) + _OVERHEAD
 
-    def _clear(self) -> None:
-        self._kept.clear()
-        self._bytes = 0
-
     def _keep(self, place: Place, raw: bytes) -> None:
         if len(raw) > LARGEST or not self._limit or place in self._unknown:
             return
@@ -75,7 +84,7 @@ class HotDocuments:
             self._bytes -= len(old) + _OVERHEAD
 
     def _stamp(self, place: Place) -> tuple[int, int]:
-        return self._begun[hash(place) % _SLOTS], self._begun_many
+        return self._turns[hash(place) % _SLOTS], self._turns_many
 
     # -- reading
 
@@ -88,6 +97,12 @@ class HotDocuments:
         if self._stamp(place) == ticket and not self._running[place] and not self._running_many:
             self._keep(place, raw)
 
+    def clear(self) -> None:
+        """Forget everything, also what is being read: others may have written."""
+        self._kept.clear()
+        self._bytes = 0
+        self._turns_many += 1
+
     # -- writing
 
     @contextlib.contextmanager
@@ -95,7 +110,7 @@ class HotDocuments:
         """Around the statement that writes one document. What it stored is kept if no other write could come after it."""
         alone = not self._running[place] and not self._running_many
         self._forget(place)
-        self._begun[hash(place) % _SLOTS] += 1
+        self._turns[hash(place) % _SLOTS] += 1
         stamp = self._stamp(place)
         self._running[place] += 1
         outcome = Outcome()
@@ -110,24 +125,26 @@ class HotDocuments:
             if not self._running[place]:
                 del self._running[place]
             self._forget(place)
-        if outcome.raw is not None and alone and self._stamp(place) == stamp:
+            alone = alone and self._stamp(place) == stamp
+            self._turns[hash(place) % _SLOTS] += 1
+        if outcome.raw is not None and alone:
             self._keep(place, outcome.raw)
 
     @contextlib.contextmanager
-    def writing_many(self) -> Iterator[None]:
-        """Around a transaction that writes many documents."""
-        self._clear()
-        self._begun_many += 1
+    def writing_many(self) -> Iterator[Transaction]:
+        """Around a transaction that writes many documents. Without its commit it can't take effect, however it ended."""
+        self.clear()
         self._running_many += 1
+        transaction = Transaction()
         try:
-            yield
-        except BaseException as error:
-            if not _ended(error):
+            yield transaction
+        except BaseException:
+            if transaction.commits:
                 self._limit = 0
             raise
         finally:
             self._running_many -= 1
-            self._clear()
+            self.clear()
 
     def _never_again(self, place: Place) -> None:
         self._unknown.add(place)
@@ -139,7 +156,8 @@ def _ended(error: BaseException) -> bool:
     """Whether a statement that raised this has ended on the server, so that it can't take effect later."""
     if isinstance(error, asyncpg.PostgresConnectionError):
         return False
-    return isinstance(error, asyncpg.PostgresError | NothingSent)
+    # What the engine refuses, it refuses before it is sent.
+    return isinstance(error, asyncpg.PostgresError | NothingSent | MongoError)
 
 
 class NothingSent(Exception):

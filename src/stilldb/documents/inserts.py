@@ -17,7 +17,7 @@ from stilldb.documents.duplicates import duplicate_key, refused
 from stilldb.documents.hot import HotDocuments
 from stilldb.documents.indexes import ID_INDEX, REFUSALS, id_key
 from stilldb.documents.model import Inserted, Namespace, WriteError
-from stilldb.documents.pool import Pool
+from stilldb.documents.pool import Pool, as_mongo
 from stilldb.documents.reads import changed
 from stilldb.documents.rowchanges import BecameMultikey, Entry
 from stilldb.query.errors import MongoError
@@ -90,6 +90,9 @@ def prepared(raw: bytes) -> Entry:
     return Entry.of(id_key(document["_id"]), raw, document)
 
 
+UNSTORABLE: Final = (MongoError, bson.errors.InvalidBSON, RecursionError)
+
+
 class _Stored(NamedTuple):
     """What became of a batch."""
 
@@ -110,6 +113,8 @@ class Inserter:
 
         While PostgreSQL stores one batch, the next is made ready.
         """
+        if len(raws) == 1:
+            return await self._insert_one(namespace, raws[0])
         count = 0
         errors: list[WriteError] = []
         running: asyncio.Task[_Stored] | None = None
@@ -134,30 +139,52 @@ class Inserter:
                 running.cancel()
         return Inserted(count, sorted(errors, key=lambda error: error.index))
 
+    async def _insert_one(self, namespace: Namespace, raw: bytes) -> Inserted:
+        """The same for one document, the most used write of all."""
+        try:
+            entry = prepared(raw)
+        except UNSTORABLE as error:
+            return Inserted(0, [WriteError(0, _refusal(error))])
+        stored = await self._batch(namespace, [(0, entry)], ordered=True)
+        return Inserted(stored.documents, stored.refusals)
+
     async def _batch(self, namespace: Namespace, batch: list[tuple[int, Entry]], ordered: bool) -> _Stored:
         for _ in range(_TRIES):
-            collection = await self._catalog.find_or_create(namespace)
-            entries = [entry for _, entry in batch]
+            collection = self._catalog.known(namespace) or await self._catalog.find_or_create(namespace)
             try:
-                places = [(collection.id, entry.id) for entry in entries]
-                tickets = [self._hot.reading(place) for place in places]
-                async with self._pool.connection() as connection:
-                    stored = await rowchanges.insert(connection, collection, entries)
-                if stored:
-                    for ticket, place, entry in zip(tickets, places, entries, strict=True):
-                        self._hot.keep_read(ticket, place, entry.raw)
-                    return _Stored(len(entries), [])
+                stored = await self._together(collection, batch, ordered)
+                if stored is not None:
+                    return stored
             except BecameMultikey as found:
                 await self._catalog.mark_multikey(found.index)
             except asyncpg.UndefinedTableError:
                 pass
-            except (asyncpg.UniqueViolationError, MongoError) as error:
-                refusal = _told(error, collection, entries[0])
-                if len(batch) == 1:
-                    return _Stored(0, [WriteError(batch[0][0], refusal)])
-                return await self._one_by_one(collection, batch, ordered)
+            except MongoError as error:
+                if error.name != "WriteConflict":  # of a deadlock, or of other indexes: all of it is undone
+                    raise
             self._catalog.forget(namespace)
         raise changed(namespace)
+
+    async def _together(
+        self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
+    ) -> _Stored | None:
+        """Store a batch by one statement, or part of it if some are refused; None when the collection has changed."""
+        entries = [entry for _, entry in batch]
+        places = [(collection.id, entry.id) for entry in entries]
+        tickets = [self._hot.reading(place) for place in places]
+        try:
+            async with self._pool.connection() as connection:
+                stored = await rowchanges.insert(connection, collection, entries)
+        except (asyncpg.UniqueViolationError, MongoError) as error:
+            refusal = _told(error, collection, entries[0])
+            if len(batch) == 1:
+                return _Stored(0, [WriteError(batch[0][0], refusal)])
+            return await self._one_by_one(collection, batch, ordered)
+        if not stored:
+            return None
+        for ticket, place, entry in zip(tickets, places, entries, strict=True):
+            self._hot.keep_read(ticket, place, entry.raw)
+        return _Stored(len(entries), [])
 
     async def _one_by_one(
         self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
@@ -201,12 +228,13 @@ class Inserter:
             return []
         try:
             async with connection.transaction():
-                if not await rowchanges.insert(connection, collection, [entry for _, entry in entries]):
-                    raise MongoError("WriteConflict", "the collection's indexes changed; try again")
-        except (asyncpg.UniqueViolationError, MongoError) as error:
+                stored = await rowchanges.insert(connection, collection, [entry for _, entry in entries])
+        except (asyncpg.UniqueViolationError, asyncpg.ProgramLimitExceededError, MongoError) as error:
             if len(entries) == 1:
                 return [WriteError(entries[0][0], _told(error, collection, entries[0][1]))]
         else:
+            if not stored:
+                raise changed(collection.namespace)
             return []
         middle = len(entries) // 2
         first = await self._carefully(connection, collection, entries[:middle], ordered)
@@ -219,8 +247,9 @@ def _told(error: Exception, collection: Collection, entry: Entry) -> MongoError:
     """The document's own error; anything else goes on its way."""
     if isinstance(error, asyncpg.UniqueViolationError):
         return duplicate_key(error, collection, entry.document)
-    if isinstance(error, MongoError) and error.name in REFUSALS:
-        return error
+    told = error if isinstance(error, MongoError) else as_mongo(error)
+    if told is not None and told.name in REFUSALS:
+        return told
     raise error
 
 
@@ -239,7 +268,7 @@ def _prepared_batches(
         try:
             batch.append((number, prepared(raw)))
             size += len(raw)
-        except (MongoError, bson.errors.InvalidBSON, RecursionError) as error:
+        except UNSTORABLE as error:
             refusals.append(WriteError(number, _refusal(error)))
             if ordered:
                 break

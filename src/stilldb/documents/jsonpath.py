@@ -57,13 +57,27 @@ def _render(condition: Condition, root: str) -> str:
     if isinstance(condition, Element):
         return f"exists({_at(root, condition.path)}[*] ? ({_render(condition.condition, '@')}))"
     if isinstance(condition, Not):
-        inner = _render(condition.part, root)
-        return f"(!({inner}) || ({inner}) is unknown)"
-    return _joined(condition, root)
-
-
-def _joined(condition: Every | Some, root: str) -> str:
+        return _negated(condition.part, root)
     parts = [_render(part, root) for part in condition.parts]
+    return _joined(parts, every=isinstance(condition, Every))
+
+
+def _negated(part: Condition, root: str) -> str:
+    """The negation, moved inwards: outside of a comparison, which it names twice, it would double what it is about."""
+    if isinstance(part, Not):
+        return _render(part.part, root)
+    if isinstance(part, Every | Some):
+        parts = [_negated(inner, root) for inner in part.parts]
+        return _joined(parts, every=isinstance(part, Some))
+    inner = _render(part, root)
+    return f"(!({inner}) || ({inner}) is unknown)"
+
+
+def _joined(parts: list[str], *, every: bool) -> str:
     if not parts:  # the language has no constants that are predicates
-        return "(1 == 1)" if isinstance(condition, Every) else "(1 == 2)"
-    return f"({(' && ' if isinstance(condition, Every) else ' || ').join(parts)})"
+        return "(1 == 1)" if every else "(1 == 2)"
+    while len(parts) > 1:  # in pairs: PostgreSQL follows a chain by recursion, and its stack has an end
+        pairs = zip(parts[::2], parts[1::2], strict=False)
+        odd = parts[len(parts) - len(parts) % 2 :]
+        parts = [f"({left} {'&&' if every else '||'} {right})" for left, right in pairs] + odd
+    return parts[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -13,12 +14,16 @@ from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key
 from stilldb.documents.inserts import prepared
 from stilldb.documents.model import Namespace, Update
+from stilldb.documents.pool import MOST_CONNECTIONS
+from stilldb.documents.reads import changed
 from stilldb.documents.writes import Writer
 from stilldb.query.errors import MongoError
 from stilldb.query.stages import Target
 from stilldb.query.values import MISSING, Document, encode
 
 Source = AsyncGenerator[list[Document], None]
+_MOST_AT_ONCE: Final = MOST_CONNECTIONS // 4  # each holds a connection while its source needs others
+_TRIES: Final = 5
 
 
 class Outputs:
@@ -27,12 +32,14 @@ class Outputs:
     def __init__(self, known: Catalog, writer: Writer) -> None:
         self._catalog = known
         self._writer = writer
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def store(self, namespace: Namespace, target: Target, source: Source) -> None:
         """Store every document of ``source``."""
         into = Namespace.checked(target.database or namespace.database, target.collection)
         if target.kind == "$out":
-            await self._replace(into, source)
+            async with self._turns:
+                await self._replace(into, source)
         else:
             await self._merge(into, target, source)
 
@@ -45,11 +52,7 @@ class Outputs:
                 new = await self._draft(connection, draft, old)
                 async for batch in source:
                     await _fill(connection, new, batch)
-                if old is not None:
-                    await catalog.remove(connection, old)
-                await connection.execute(
-                    "UPDATE stilldb.collections SET name = $1 WHERE id = $2", namespace.collection, new.id
-                )
+                await _take_name(connection, namespace, new)
         finally:
             self._catalog.forget(namespace)
 
@@ -109,9 +112,27 @@ def _change(when_matched: Any, document: Document) -> Document | list[Document]:
     return {"$setOnInsert": {name: value for name, value in document.items() if name != "_id"}}
 
 
+async def _take_name(connection: asyncpg.Connection, namespace: Namespace, new: Collection) -> None:
+    """Remove the collection of that name, also one that came meanwhile, and give its name to the new one."""
+    for _ in range(_TRIES):
+        old = await catalog.read(connection, namespace, lock=True)
+        try:
+            async with connection.transaction():
+                if old is not None:
+                    await catalog.remove(connection, old)
+                await connection.execute(
+                    "UPDATE stilldb.collections SET name = $1 WHERE id = $2", namespace.collection, new.id
+                )
+        except asyncpg.UniqueViolationError:
+            continue
+        return
+    raise changed(namespace)
+
+
 async def _fill(connection: asyncpg.Connection, collection: Collection, batch: list[Document]) -> None:
     entries = [prepared(encode(document)) for document in batch]
     try:
-        await rowchanges.insert(connection, collection, entries)
+        if not await rowchanges.insert(connection, collection, entries):
+            raise changed(collection.namespace)
     except asyncpg.UniqueViolationError as error:
         raise duplicate_key(error, collection, None) from None

@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextlib
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 import asyncpg
@@ -51,7 +51,10 @@ def as_mongo(error: BaseException) -> MongoError | None:
 
 
 class Pool:
-    """At most ``size`` connections, opened when they are needed; a broken one is thrown away."""
+    """At most ``size`` connections, opened when they are needed; a broken one is thrown away.
+
+    ``lost`` is called when one has ended: a new writer may have taken the volume over.
+    """
 
     def __init__(
         self, *, host: str, port: int, user: str, database: str, size: int = MOST_CONNECTIONS
@@ -62,6 +65,7 @@ class Pool:
         self._idle: list[asyncpg.Connection] = []
         self._waiting: collections.deque[asyncio.Future[None]] = collections.deque()
         self._closed = False
+        self.lost: Callable[[], None] | None = None
 
     def connection(self) -> Lease:
         """``async with`` it: one connection, errors of the connection told as MongoError."""
@@ -75,7 +79,12 @@ class Pool:
 
     async def take(self) -> asyncpg.Connection:
         """A connection that nobody else uses; give it back."""
-        while not self._idle:
+        while True:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+                self._open -= 1  # it was lost while nobody used it
             if self._closed:
                 raise MongoError("ShutdownInProgress", "the instance is stopping")
             if self._open < self._size:
@@ -88,15 +97,18 @@ class Pool:
                 if turn.done() and not turn.cancelled():
                     self._call_next()
                 raise
-        return self._idle.pop()
 
     async def _connect(self) -> asyncpg.Connection:
         self._open += 1
         try:
             connection = await asyncpg.connect(
-                **self._where, timeout=_CONNECT_WITHIN, statement_cache_size=500
+                **self._where,
+                timeout=_CONNECT_WITHIN,
+                statement_cache_size=500,
+                server_settings={"application_name": APPLICATION},
             )
             await _teach(connection)
+            connection.add_termination_listener(self._ended)
         except BaseException as error:
             self._open -= 1
             self._call_next()
@@ -104,6 +116,10 @@ class Pool:
                 raise MongoError(_TOLD[0][1], _TOLD[0][2]) from error
             raise
         return connection
+
+    def _ended(self, _: object) -> None:
+        if self.lost is not None:
+            self.lost()
 
     def give_back(self, connection: asyncpg.Connection) -> None:
         """Return a connection; a broken one is forgotten."""

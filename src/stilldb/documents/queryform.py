@@ -19,11 +19,10 @@ import orjson
 from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.dbref import DBRef
 
-from stilldb.query.pushdown import LONGEST_BINARY
+from stilldb.query.pushdown import LONGEST_BINARY, TAG
 from stilldb.query.values import Document
 
-TAG: Final = "\ue000"  # of the private use area: a document that has it anywhere gets no form
-_TAG_BYTES: Final = TAG.encode()
+_TAG_BYTES: Final = TAG.encode()  # a document that has it anywhere gets no form
 DATE: Final = TAG + "d"  # milliseconds
 OBJECT_ID: Final = TAG + "o"  # 24 hexadecimal digits
 REGEX: Final = TAG + "r"  # pattern and flags
@@ -158,7 +157,7 @@ def decode_number(text: str) -> Any:
     whole, point, fraction = text.partition(".")
     if not point:
         number = int(whole)
-        return number if abs(number) < _INTEGER_LIMIT else float(number)
+        return number if -_INTEGER_LIMIT <= number < _INTEGER_LIMIT else float(number)
     if fraction == "00":
         return Int64(whole)
     if fraction.endswith("000"):

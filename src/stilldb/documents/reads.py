@@ -47,7 +47,7 @@ class Query:
     @classmethod
     def of(cls, spec: Document, *, push: bool = True) -> Query:
         """The query of a filter; raises MongoError for what is no filter."""
-        if push and pushdown.whole(spec):
+        if push and pushdown.whole_id(spec):
             only = pushdown.Bound(("_id",), "eq", (spec["_id"],))
             return cls(spec, _any, pushdown.Plan(pushdown.ALWAYS, (only,), (), True), True)
         plan = pushdown.plan(spec) if push else pushdown.Plan(pushdown.ALWAYS, (), (), False)
@@ -95,7 +95,7 @@ class Reader:
         """The document with this ``_id``."""
         key = id_key(value)
         for _ in range(_TRIES):
-            collection = await self._catalog.find(namespace)
+            collection = self._catalog.known(namespace) or await self._catalog.find(namespace)
             if collection is None:
                 return None
             place = (collection.id, key)

@@ -69,6 +69,9 @@ async def insert(connection: asyncpg.Connection, collection: Collection, entries
     """Store new documents, all or none; False when the collection has changed. Raises asyncpg.UniqueViolationError."""
     if len(entries) == 1 and not collection.indexes:
         return await _insert_one(connection, collection, entries[0])
+    entries = sorted(
+        entries, key=lambda entry: entry.id
+    )  # two that insert the same ids wait, and do not deadlock
     params: list[Any] = [
         collection.version,
         [entry.id for entry in entries],
@@ -81,7 +84,7 @@ async def insert(connection: asyncpg.Connection, collection: Collection, entries
         "unnest($2::bytea[], $3::bytea[], $4::jsonb[]) u, alive RETURNING 1)",
     ]
     for index in collection.indexes:
-        found = [(key, entry.id) for entry in entries for key in _keys(index, entry.document)]
+        found = sorted((key, entry.id) for entry in entries for key in _keys(index, entry.document))
         parts.append(_adding(index, found, params, "alive"))
     stored = await connection.fetchval(f"WITH {', '.join(parts)} SELECT count(*) FROM d", *params)
     return bool(stored == len(entries))

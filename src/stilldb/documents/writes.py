@@ -15,7 +15,7 @@ from stilldb.documents import rowchanges
 from stilldb.documents.access import Hint, access
 from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key
-from stilldb.documents.hot import HotDocuments, NothingSent
+from stilldb.documents.hot import HotDocuments, NothingSent, Transaction
 from stilldb.documents.indexes import id_key
 from stilldb.documents.inserts import Inserter, check_stored
 from stilldb.documents.model import Delete, FindAndModify, Modified, Namespace, Update, Updated
@@ -166,6 +166,10 @@ class Writer:
             stored = False
         except asyncpg.UndefinedTableError:
             stored = False
+        except MongoError as error:
+            if error.name != "WriteConflict":  # of a deadlock
+                raise
+            stored = False
         if not stored:
             self._catalog.forget(namespace)
         return stored
@@ -197,8 +201,8 @@ class Writer:
             if collection is None:
                 return 0, 0
             try:
-                with self._hot.writing_many():
-                    return await self._change_locked(collection, query, transform, hint)
+                with self._hot.writing_many() as transaction:
+                    return await self._change_locked(collection, query, transform, hint, transaction)
             except BecameMultikey as found:
                 await self._catalog.mark_multikey(found.index)
             except asyncpg.UniqueViolationError as error:
@@ -212,7 +216,7 @@ class Writer:
         raise changed(namespace)
 
     async def _change_locked(
-        self, collection: Collection, query: Query, transform: Transform, hint: Hint
+        self, collection: Collection, query: Query, transform: Transform, hint: Hint, transaction: Transaction
     ) -> tuple[int, int]:
         matched = modified = 0
         last: list[bytes] = []
@@ -223,6 +227,7 @@ class Writer:
                 statement = page_statement(made, last, _BATCH)
                 ids = [row["id"] for row in await connection.fetch(statement, *made.params)]
                 if not ids:
+                    transaction.commits = True
                     return matched, modified
                 last = ids[-1:]
                 rows = await connection.fetch(

@@ -76,6 +76,9 @@ class DocumentStore(Protocol):
     async def find_and_modify(self, ns: Namespace, change: FindAndModify) -> Modified:
         """Change or remove one document."""
 
+    async def find_by_id(self, ns: Namespace, value: Any) -> bytes | None:
+        """The raw document with this ``_id``; None when there is none."""
+
     def find(self, ns: Namespace, query: Find) -> AsyncGenerator[list[bytes], None]:
         """The documents found, as batches of raw BSON."""
 

@@ -21,6 +21,7 @@ from stilldb.query.values import Document
 Path = tuple[str, ...]
 MOST_VALUES: Final = 200  # of one $in: a longer one is left to the engine or an index
 LONGEST_BINARY: Final = 256  # bytes; longer ones have no query form that can be compared
+TAG: Final = "\ue000"  # begins the names that the query form uses for itself: of the private use area
 _EXACT_INTEGER: Final = 2**53  # up to here integers and doubles are the same numbers
 _RANGES: Final = {"$gt": "gt", "$gte": "gte", "$lt": "lt", "$lte": "lte"}
 _RANGED: Final = (int, Int64, float, str, DatetimeMS, ObjectId)
@@ -135,7 +136,7 @@ def plan(spec: Document) -> Plan:
     return Plan(found.condition, tuple(ids), tuple(bounds), found.exact)
 
 
-def whole(spec: Document) -> bool:
+def whole_id(spec: Document) -> bool:
     """Whether the filter is one equality on ``_id`` alone: the most used query of all."""
     return len(spec) == 1 and "_id" in spec and _is_plain_id(spec["_id"])
 
@@ -223,7 +224,7 @@ def _is_operators(value: Any) -> bool:
 def path_of(key: str) -> Path | None:
     """The parts of a dotted path that a search can follow; None where a part may be a position of an array."""
     parts = tuple(key.split("."))
-    if any(not part or part.isdigit() for part in parts) or parts[0] == "_id":
+    if any(not part or part.isdigit() for part in parts) or parts[0] == "_id" or TAG in key:
         return None
     return parts
 
@@ -274,7 +275,11 @@ def _eq(path: Path, value: Any) -> _Found:
     if value is None:
         return _Found(NullOrMissing(path[0]), True) if len(path) == 1 else _WIDE
     exact = _comparable(value)
-    return _WIDE if exact is None else _Found(Compare(path, "eq", value), exact)
+    if exact is None:
+        return _WIDE
+    if not exact:  # doubles have the shortest form, a decimal may be the double's true value
+        return _Found(Some((Compare(path, "eq", value), Compare(path, "eq", Decimal(value)))), False)
+    return _Found(Compare(path, "eq", value), True)
 
 
 def _comparable(value: Any) -> bool | None:
@@ -283,7 +288,7 @@ def _comparable(value: Any) -> bool | None:
     if kind is bool or kind is ObjectId or kind is DatetimeMS:
         return True
     if kind is str:
-        return True if "\0" not in value and "\ue000" not in value else None
+        return True if "\0" not in value and TAG not in value else None
     if kind is int or kind is Int64:
         return True if abs(value) < _EXACT_INTEGER else None
     if kind is float:
@@ -354,8 +359,21 @@ def _element(path: Path, spec: Any) -> _Found:
     if not spec or _is_operators(spec):
         return _WIDE
     inner = _document(spec, None, None)
-    # A search takes a document for an array of one, and enters arrays inside the array: more than $elemMatch does.
-    return _Found(Exists(path) if inner.condition == ALWAYS else Element(path, inner.condition), False)
+    # A search takes a document for an array of one, and enters arrays inside the array: more than $elemMatch does. But
+    # for $elemMatch such an inner array is a document itself, without any of the names.
+    condition = Exists(path) if _of_empty(inner.condition) else Element(path, inner.condition)
+    return _Found(condition, False)
+
+
+def _of_empty(condition: Condition) -> bool:
+    """Whether the condition holds of a document without fields."""
+    if isinstance(condition, Every):
+        return all(map(_of_empty, condition.parts))
+    if isinstance(condition, Some):
+        return any(map(_of_empty, condition.parts))
+    if isinstance(condition, Not):
+        return not _of_empty(condition.part)
+    return isinstance(condition, NullOrMissing)
 
 
 def _negated(path: Path, spec: Any) -> _Found:

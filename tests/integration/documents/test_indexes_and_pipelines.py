@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import random
 from typing import Any
@@ -13,7 +14,7 @@ from integration.documents.test_writes import everything, put
 from stilldb.documents import Documents
 from stilldb.documents.aggregates import Aggregator
 from stilldb.documents.model import Aggregate, Find, Namespace, Update
-from stilldb.documents.pool import Pool
+from stilldb.documents.pool import MOST_CONNECTIONS, Pool
 from stilldb.domain.volumes import PostgresAddress
 from stilldb.query.errors import MongoError
 
@@ -228,6 +229,23 @@ async def test_out_and_merge(documents: Documents, namespace: Namespace) -> None
         {"_id": 0, "w": 10},
         {"_id": 2, "v": 2, "w": 12},
     ]
+
+
+async def test_many_outs_at_once(documents: Documents, namespace: Namespace) -> None:
+    """Each holds a connection while it reads; to one target, the last one stays."""
+    await put(documents, namespace, *({"_id": n} for n in range(10)))
+    targets = [f"out{n}" for n in range(MOST_CONNECTIONS + 2)] + ["same"] * 4
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(run(documents, namespace, {"$out": name}) for name in targets))
+    for name in (targets[0], "same"):
+        target = Namespace(namespace.database, name)
+        assert len(await everything(documents, target)) == 10
+
+
+async def test_explain_refuses_what_is_no_sort(documents: Documents, namespace: Namespace) -> None:
+    await documents.create_indexes(namespace, [{"key": {"a": 1}}])
+    with pytest.raises(MongoError):
+        await documents.explain_find(namespace, Find(filter={}, sort={"a": "up"}))
 
 
 async def test_databases_and_sizes(documents: Documents, namespace: Namespace) -> None:

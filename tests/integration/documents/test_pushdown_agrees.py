@@ -9,9 +9,9 @@ from typing import Any
 
 import bson
 import pytest
-from bson import Binary, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
+from bson import Binary, Code, DatetimeMS, Decimal128, Int64, MaxKey, MinKey, ObjectId, Regex, Timestamp
 
-from stilldb.documents import Documents
+from stilldb.documents import Documents, jsonpath
 from stilldb.documents.model import Aggregate, Find, Namespace
 from stilldb.query import pushdown
 
@@ -172,6 +172,82 @@ def _codec() -> Any:
     return CODEC
 
 
+EDGES: list[tuple[Document, Document]] = [
+    # names that the query form uses for itself
+    ({"a": DatetimeMS(5)}, {"a.\ue000d": {"$exists": True}}),
+    ({"a": DatetimeMS(5)}, {"a.\ue000d": {"$exists": False}}),
+    # a decimal that is exactly a double whose shortest form is another number
+    ({"a": Decimal128("1.000000000931322574615478515625")}, {"a": 1 + 2**-30}),
+    # an array inside an array is a document of positions to $elemMatch
+    ({"a": [[{"b": 5}]]}, {"a": {"$elemMatch": {"b": {"$ne": 5}}}}),
+    ({"a": [[{"b": 5}]]}, {"a": {"$elemMatch": {"b": {"$exists": False}}}}),
+    ({"a": [[]]}, {"a": {"$elemMatch": {"b": None}}}),
+    ({"a": "\x01\x1f\x7f\"\\\u2028'"}, {"a": "\x01\x1f\x7f\"\\\u2028'"}),
+    ({"\x01\"\\\u2028'$": 1}, {"\x01\"\\\u2028'$": 1}),
+    ({"a": "\U0001f600"}, {"a": {"$gt": "\uffff"}}),
+    ({"a": DatetimeMS(-5)}, {"a": {"$lt": DatetimeMS(-4)}}),
+    ({"a": [1, 9]}, {"a": {"$gt": 3, "$lt": 5}}),
+    ({"a": [{}, 5]}, {"a.b": {"$exists": False}}),
+    ({"a": Code("x")}, {"a": {"$gte": ""}}),
+    ({"a": 1.2345678901234568e18}, {"a": Int64(1234567890123456768)}),
+    ({"a": {"$ref": "x", "$id": 5}}, {"a.$id": 5}),
+]
+
+
+@pytest.mark.parametrize("direction", [None, 1, -1])
+async def test_edges(
+    documents: Documents, engine_only: Documents, namespace: Namespace, direction: int | None
+) -> None:
+    if direction is not None:
+        specs = [{"key": {"a": direction}}, {"key": {"a.b": direction, "a.$id": 1}}]
+        await documents.create_indexes(namespace, specs)
+    await _filled(documents, namespace, [{"_id": n, **row} for n, (row, _) in enumerate(EDGES)])
+    for _, given in EDGES:
+        spec = bson.decode(bson.encode({"f": given}), _codec())["f"]
+        expected = await _ids(engine_only, namespace, spec)
+        assert await _ids(documents, namespace, spec) == expected, spec
+        assert await documents.count(namespace, Find(filter=spec)) == len(expected), spec
+
+
+ODD_IDS: list[Any] = [
+    *(None, math.nan, math.inf, Int64(2**53 + 1), float(2**53), Decimal128("9007199254740995"), True),
+    *(
+        {"a": 1},
+        {"a": 1.5, "b": None},
+        {},
+        "",
+        "a\0b",
+        "\ue000",
+        "\U0001f600",
+        DatetimeMS(-1),
+        Timestamp(1, 1),
+    ),
+    *(MinKey(), MaxKey(), b"x", Binary(b"x", 4), Code("f"), bson.DBRef("x", 1)),
+]
+
+
+async def test_odd_ids(documents: Documents, engine_only: Documents, namespace: Namespace) -> None:
+    await _filled(documents, namespace, [{"_id": value} for value in ODD_IDS])
+    for value in [*ODD_IDS, Decimal128("NaN"), Int64(2**53), Decimal128("Infinity")]:
+        for asked in (value, {"$in": [value]}, {"$gte": value}, {"$lt": value}, {"$ne": value}):
+            spec = bson.decode(bson.encode({"_id": asked}), _codec())
+            expected = await _ids(engine_only, namespace, spec)
+            assert repr(await _ids(documents, namespace, spec)) == repr(expected), spec
+
+
+def test_negations_inside_each_other_stay_small() -> None:
+    spec: Document = {"a": 5, "b": 6}
+    for _ in range(40):
+        spec = {"$nor": [spec, {"c": 1}]}
+    assert len(jsonpath.render(pushdown.plan(spec).condition)) < 10_000
+
+
+async def test_filters_of_many_parts(documents: Documents, namespace: Namespace) -> None:
+    await _filled(documents, namespace, [{"_id": 1, "a": 5}])
+    assert await _ids(documents, namespace, {"$or": [{"a": n} for n in range(15_000)]}) == [1]
+    assert await _ids(documents, namespace, {"$and": [{"a": {"$ne": -n}} for n in range(15_000)]}) == [1]
+
+
 KEYS: list[Any] = [None, "$k", "$o.p", {"x": "$k", "y": "$o.p"}, "$gone", "$mixed"]
 ACCUMULATORS: list[Document] = [
     {"n": {"$sum": 1}, "t": {"$sum": "$int"}, "m": {"$max": "$int"}, "l": {"$min": "$int"}},
@@ -234,6 +310,31 @@ async def test_every_group(
                 raws = which.aggregate(namespace, Aggregate(pipeline=pipeline))
                 results.append(_canonical([bson.decode(raw) async for batch in raws for raw in batch]))
             assert results[0] == results[1], pipeline
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [-(2**31)],
+        [float(2**31), -(2**31), 1e16, 123456789012345680.0],
+        [0.1, Decimal128("0.1")],
+        [Decimal128("5"), 5, 5.0, Int64(5)],
+        [1.2345678901234568e18, Int64(1234567890123456800), Int64(1234567890123456768)],
+        [Int64(2**62), Int64(2**62), Int64(2**62), 0.5],
+        [True, 1, "a\x01b", "\u2028", DatetimeMS(-1)],
+    ],
+)
+async def test_groups_of_numbers_at_the_edge(
+    documents: Documents, engine_only: Documents, namespace: Namespace, values: list[Any]
+) -> None:
+    await _filled(documents, namespace, [{"_id": n, "k": value} for n, value in enumerate(values)])
+    fields = {"s": {"$sum": "$k"}, "m": {"$min": "$k"}, "x": {"$max": "$k"}, "a": {"$avg": "$k"}}
+    for stage in ({"_id": "$k", "n": {"$sum": 1}}, {"_id": None, **fields}, {"_id": "$k.\ue000d"}):
+        results = []
+        for which in (documents, engine_only):
+            raws = which.aggregate(namespace, Aggregate(pipeline=[{"$group": stage}]))
+            results.append(_canonical([bson.decode(raw) async for batch in raws for raw in batch]))
+        assert results[0] == results[1], stage
 
 
 async def test_groups_of_plain_data_are_pushed(documents: Documents, namespace: Namespace) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import secrets
 from typing import Any
 
 import bson
 import pytest
 from bson import Int64, ObjectId, Regex
 
-from stilldb.documents import Documents
+from stilldb.documents import Documents, catalog
+from stilldb.documents.hot import HotDocuments
 from stilldb.documents.model import Delete, Find, FindAndModify, Inserted, Namespace, Update
 from stilldb.domain.volumes import PostgresAddress
 from stilldb.query.errors import MongoError
@@ -309,3 +313,160 @@ async def test_documents_of_every_size_are_paged(documents: Documents, namespace
     assert max(len(page) for page in pages[:3]) <= 3  # a page ends once it has eight megabytes
     backwards = await everything(documents, namespace, sort={"_id": -1}, skip=690, limit=15)
     assert [row["_id"] for row in backwards] == [*range(109, 99, -1), 8, 7, 6, 5, 4]
+
+
+PLACE = (1, b"key")
+
+
+def test_a_read_that_began_before_a_write_and_came_in_after_it_is_not_kept() -> None:
+    hot = HotDocuments()
+    with hot.writing(PLACE) as outcome:
+        ticket = hot.reading(PLACE)
+        outcome.raw = b"new"
+    hot.keep_read(ticket, PLACE, b"old")
+    assert hot.get(PLACE) == b"new"
+    with hot.writing_many():
+        ticket = hot.reading(PLACE)
+    hot.keep_read(ticket, PLACE, b"old")
+    assert hot.get(PLACE) is None
+
+
+def test_only_a_lost_commit_of_many_makes_the_memory_useless() -> None:
+    hot = HotDocuments()
+
+    def kept_after(*, commits: bool) -> bool:
+        with contextlib.suppress(OSError), hot.writing_many() as transaction:
+            transaction.commits = commits
+            raise OSError
+        hot.keep_read(hot.reading(PLACE), PLACE, b"doc")
+        return hot.get(PLACE) is not None
+
+    assert kept_after(commits=False)
+    assert not kept_after(commits=True)
+
+
+def test_a_document_that_an_index_refused_may_be_kept_again() -> None:
+    hot = HotDocuments()
+    with pytest.raises(MongoError), hot.writing(PLACE):
+        raise MongoError("Location17280", "too long")
+    hot.keep_read(hot.reading(PLACE), PLACE, b"doc")
+    assert hot.get(PLACE) == b"doc"
+
+
+async def test_what_was_looked_up_before_a_drop_is_not_believed_after_it(
+    documents: Documents, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(documents, namespace, {"_id": 1})
+    documents._catalog.forget(namespace)
+    known, dropped = asyncio.Event(), asyncio.Event()
+    read = catalog.read
+
+    async def slow(*args: Any) -> Any:
+        found = await read(*args)
+        known.set()
+        await dropped.wait()
+        return found
+
+    monkeypatch.setattr(catalog, "read", slow)
+    looking = asyncio.create_task(documents._catalog.find(namespace))
+    await known.wait()
+    monkeypatch.setattr(catalog, "read", read)
+    await documents.drop_collection(namespace)
+    dropped.set()
+    await looking
+    assert await everything(documents, namespace, filter={"_id": 1}) == []
+
+
+async def test_a_writer_that_was_replaced_gives_nothing_from_memory(
+    documents: Documents, postgres: PostgresAddress, namespace: Namespace
+) -> None:
+    await put(documents, namespace, {"_id": 1})
+    async with opened(postgres) as other:
+        await other.delete(namespace, Delete(filter={}))
+        await refused_as_no_writer(everything(documents, namespace, filter={"_id": 1}))
+
+
+async def test_a_writer_that_hangs_in_a_transaction_is_replaced(
+    documents: Documents, postgres: PostgresAddress
+) -> None:
+    with pytest.raises(MongoError) as caught:
+        async with documents._catalog.changing(), asyncio.timeout(20), opened(postgres):
+            pass
+    assert caught.value.name == "HostUnreachable"
+
+
+async def test_inserts_of_the_same_documents_in_another_order(
+    documents: Documents, namespace: Namespace
+) -> None:
+    for turn in range(4):
+        rows = [{"_id": f"{turn} {n}"} for n in range(200)]
+        orders = [rows, rows[::-1], rows[50:] + rows[:50]]
+        done = await asyncio.gather(*(put(documents, namespace, *order, ordered=False) for order in orders))
+        assert sum(result.count for result in done) == 200
+
+
+async def test_a_batch_with_a_refused_document_and_the_first_with_two_keys(
+    documents: Documents, namespace: Namespace
+) -> None:
+    await documents.create_indexes(namespace, [{"key": {"a": 1}}])
+    rows = [{"_id": 1, "a": "x" * 3000}, {"_id": 2, "a": [1, 2]}]
+    done = await put(documents, namespace, *rows, ordered=False)
+    assert (done.count, codes(done)) == (1, [(0, 17280)])
+    assert await everything(documents, namespace, filter={"a": 2}) == [{"_id": 2, "a": [1, 2]}]
+
+
+async def test_a_key_and_an_id_that_are_too_long_together(documents: Documents, namespace: Namespace) -> None:
+    await documents.create_indexes(namespace, [{"key": {"a": 1}}])
+    long = {"_id": secrets.token_bytes(1900), "a": secrets.token_bytes(1900)}
+    done = await put(documents, namespace, {"_id": 1}, long, {"_id": 2}, ordered=False)
+    assert (done.count, codes(done)) == (2, [(1, 17280)])
+
+
+async def test_inserts_with_duplicates_while_indexes_come_and_go(
+    documents: Documents, namespace: Namespace
+) -> None:
+    await put(documents, namespace, {"_id": 1})
+
+    async def load(who: int) -> None:
+        for turn in range(20):
+            done = await put(documents, namespace, {"_id": 1}, {"_id": f"{who} {turn}"}, ordered=False)
+            assert (done.count, codes(done)) == (1, [(0, 11000)])
+
+    async def build() -> None:
+        for _ in range(3):
+            await documents.create_indexes(namespace, [{"key": {"a": 1}, "name": "a"}])
+            await asyncio.sleep(0.02)
+            await documents.drop_indexes(namespace, "a")
+            await asyncio.sleep(0.02)
+
+    await asyncio.gather(load(1), load(2), build())
+
+
+async def test_a_pipeline_keeps_the_id(documents: Documents, namespace: Namespace) -> None:
+    await put(documents, namespace, {"_id": 1, "a": 5})
+    for stage in ({"$replaceWith": {"b": 1}}, {"$unset": "_id"}, {"$replaceWith": {"b": 1, "_id": "$_id"}}):
+        await documents.update(namespace, Update(filter={}, change=[stage]))
+        (row,) = await everything(documents, namespace)
+        assert list(row.items()) == [("_id", 1), ("b", 1)]
+
+
+async def test_updates_that_run_out_of_time_leave_no_mark(documents: Documents, namespace: Namespace) -> None:
+    """Neither on the connections nor on what reads by ``_id`` give."""
+    await put(documents, namespace, *({"_id": n, "v": 0} for n in range(100)))
+    chance = random.Random(1)
+
+    async def change(number: int) -> None:
+        try:
+            async with asyncio.timeout(chance.random() * 0.02):
+                ask = Update(filter={"_id": number % 5}, change={"$inc": {"v": 1}}, multi=number % 7 == 0)
+                await documents.update(namespace, ask)
+        except TimeoutError:
+            pass
+
+    for start in range(0, 100, 10):
+        await asyncio.gather(*(change(start + n) for n in range(10)))
+    for number in range(5):
+        asked = await everything(documents, namespace, filter={"_id": {"$in": [number]}})
+        assert await everything(documents, namespace, filter={"_id": number}) == asked
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(everything(documents, namespace, limit=1) for _ in range(16)))
