@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 STATE_DIR ?=
+PORT =
 
 .PHONY: help demo test serve check unit bench clean
 
@@ -33,7 +34,7 @@ demo: $(VENV)/.run
 	$(BIN)/python demo/main_job.py
 
 serve: $(VENV)/.run
-	$(BIN)/stilldb serve $(if $(STATE_DIR),--state-dir $(STATE_DIR))
+	$(BIN)/stilldb serve $(if $(STATE_DIR),--state-dir $(STATE_DIR)) $(if $(PORT),--port $(PORT))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -128,7 +128,7 @@ def _bind(options: ServeOptions) -> socket.socket:
     except OSError as error:
         listener.close()
         raise CannotServe(
-            f"can't listen on {options.host}:{options.port}: {error.strerror}. Choose another --port."
+            f"can't listen on {options.host}:{options.port}: {error.strerror}. Choose another --port (make serve PORT=...)."
         ) from None
     return listener
 

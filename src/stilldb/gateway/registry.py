@@ -189,7 +189,10 @@ def validated(of: Command, request: Request) -> dict[str, Any]:
 
 def _refuse_or_ignore(of: Command, request: Request, field: str, value: Any) -> None:
     if field in _UNRECOGNIZED and not _TRANSACTION & request.body.keys():
-        raise MongoError("FailedToParse", f"Unrecognized field: '{field}'")
+        raise MongoError(
+            "FailedToParse",
+            f"Unrecognized field: '{field}'. Retryable writes are not supported: connect with retryWrites=false.",
+        )
     if field in _UNRECOGNIZED or field in _TRANSACTION:
         raise MongoError(
             "FeatureNotSupported",

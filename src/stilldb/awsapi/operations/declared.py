@@ -31,7 +31,7 @@ class Operation:
         for name, value in params.items():
             if name in self.takes or value is False or value == []:
                 continue
-            hint = self.refuses.get(name, "This release of StillDB does not know it.")
+            hint = self.refuses.get(name, "This release of StillDB does not have it: leave it out.")
             raise InvalidParameterCombination(
                 f"The parameter {name} is not available for {self.name}. {hint}"
             )
