@@ -34,7 +34,7 @@ demo: $(VENV)/.run
 	$(BIN)/python demo/main_job.py
 
 serve: $(VENV)/.run
-	$(BIN)/stilldb serve $(if $(STATE_DIR),--state-dir $(STATE_DIR)) $(if $(PORT),--port $(PORT))
+	$(BIN)/stilldb serve $(if $(STATE_DIR),--state-dir "$(STATE_DIR)") $(if $(PORT),--port $(PORT))
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

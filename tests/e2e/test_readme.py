@@ -31,19 +31,22 @@ def running() -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def checkout(running: Service, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A directory that looks like the reader's: ``.venv`` in it, and the service's state below the home directory."""
+    """A directory that looks like the reader's, ``.venv`` in it."""
     place = tmp_path_factory.mktemp("checkout")
     (place / ".venv").symlink_to(sys.prefix)
-    (place / ".stilldb").symlink_to(running.state)
     return place
 
 
-def shell(script: str, checkout: pathlib.Path, given: str = "") -> str:
-    """What the script prints; fails with its errors."""
+def shell(running: Service, script: str, checkout: pathlib.Path, given: str = "") -> str:
+    """What the script prints, with the running service's state as the default one; fails with its errors."""
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=checkout,
-        env={"HOME": str(checkout), "PATH": f"{AWS.parent}:/usr/local/bin:/usr/bin:/bin"},
+        env={
+            "HOME": str(checkout),
+            "STILLDB_STATE_DIR": str(running.state),
+            "PATH": f"{AWS.parent}:/usr/local/bin:/usr/bin:/bin",
+        },
         input=given,
         capture_output=True,
         text=True,
@@ -59,7 +62,7 @@ def test_the_session_prints_what_it_says(running: Service, checkout: pathlib.Pat
     assert len(session) == len(printed) >= 4
     script = "".join(f"{block}\nprint({_MARK!r})\n" for block in session)
     (environment,) = blocks("run: environment")
-    output = shell(environment, checkout, script)
+    output = shell(running, environment, checkout, script)
     assert output.split(f"{_MARK}\n") == [*printed, ""]
 
 
@@ -68,6 +71,6 @@ def test_the_same_with_the_aws_cli(running: Service, checkout: pathlib.Path) -> 
     (environment,) = blocks("run: environment")
     (commands,) = blocks("run: cli")
     eval_line = environment.splitlines()[0]
-    output = shell(f"{eval_line}\n{commands}", checkout)
+    output = shell(running, f"{eval_line}\n{commands}", checkout)
     assert '"Status": "available"' in output
     running.cluster("shop-evening", "available")

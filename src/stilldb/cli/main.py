@@ -13,14 +13,31 @@ import typer
 import uvloop
 from botocore.exceptions import EndpointConnectionError
 
-from stilldb import bootstrap
+from stilldb import __version__, bootstrap
 from stilldb.bootstrap import CannotServe, ServeOptions
 from stilldb.util import log
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-StateDir = Annotated[pathlib.Path, typer.Option(help="The one directory that holds all state.")]
+StateDir = Annotated[
+    pathlib.Path, typer.Option(help="The one directory that holds all state.", envvar="STILLDB_STATE_DIR")
+]
 DEFAULT_STATE = bootstrap.default_state()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"stilldb {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """An open, self-hosted Amazon DocumentDB: serve it, and point clients at it."""
 
 
 class Auth(StrEnum):
@@ -73,7 +90,13 @@ def serve(
 @cli.command()
 def env(state_dir: StateDir = DEFAULT_STATE) -> None:
     """Print the variables that point the AWS CLI and SDKs at the running service."""
-    for name, value in _environment(state_dir).items():
+    try:
+        variables = bootstrap.client_environment(state_dir)
+    except CannotServe as error:
+        typer.echo(f"stilldb: {error}", err=True)
+        typer.echo("false")  # so that eval "$(stilldb env)" fails, and what follows does not go to AWS itself
+        raise typer.Exit(3) from None
+    for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
@@ -81,7 +104,10 @@ def env(state_dir: StateDir = DEFAULT_STATE) -> None:
 def status(state_dir: StateDir = DEFAULT_STATE) -> None:
     """Tell what runs: clusters, instances and snapshots, by the management API."""
     client = _client(_environment(state_dir))
-    for cluster in _all(client, "describe_db_clusters", "DBClusters"):
+    clusters = _all(client, "describe_db_clusters", "DBClusters")
+    if not clusters:
+        typer.echo("no clusters yet")
+    for cluster in clusters:
         members = len(cluster["DBClusterMembers"])
         typer.echo(
             f"cluster   {cluster['DBClusterIdentifier']:<32} {cluster['Status']:<16} "

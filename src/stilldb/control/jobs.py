@@ -163,6 +163,7 @@ class Worker:
                 if run.job.attempts >= kind.max_attempts:
                     raise NoLongerPossible(run.job.error or "it was interrupted too often")
                 await kind.run(run)
+                log.info(event("job done", kind=job.kind, resource=job.resource, **job.payload))
                 return
             except NoLongerPossible as refusal:
                 await self._give_up(kind, run, str(refusal))

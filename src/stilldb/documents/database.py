@@ -173,7 +173,8 @@ class Documents:
                 limit = DatetimeMS(int((time.time() - seconds) * 1000))
                 partial = index.spec.get("partialFilterExpression", {})
                 old = {"$and": [{index.fields[0][0]: {"$lt": limit}}, partial]}
-                removed += await self.delete(namespace, Delete(filter=old))
+                if [raws async for raws in self.find(namespace, Find(filter=old, limit=1))]:
+                    removed += await self.delete(namespace, Delete(filter=old))
         return removed
 
     # -- documents

@@ -50,6 +50,7 @@ SETTINGS: dict[str, str] = {
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",  # statements carry users' documents: never into the log
     "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",  # the details of a refused key are a document's values
     "log_checkpoints": "off",
     "log_line_prefix": "'%m [%p] '",
     "log_timezone": "'UTC'",

@@ -276,7 +276,8 @@ class LocalVolumes:
             return 0
         freed = await asyncio.to_thread(sweep, doomed)
         if not live:
-            await asyncio.to_thread(volume.archive.remove_if_empty)
+            async with volume.archive_lock:
+                await asyncio.to_thread(volume.archive.remove_if_empty)
         return freed
 
 

@@ -130,6 +130,7 @@ def test_a_stop_in_the_middle_of_work_is_clean_and_the_next_start_goes_on(number
             told = it.command(command)
             assert told.returncode == 3
             assert "nothing serves" in told.stderr
+        assert it.command("env").stdout == "false\n", "eval of it must fail"
         it.start()
         it.cluster("beta", "available")
         it.snapshot("one", "available")

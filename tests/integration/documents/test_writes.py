@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pathlib
 import random
 import secrets
 from typing import Any
@@ -471,3 +472,18 @@ async def test_updates_that_run_out_of_time_leave_no_mark(documents: Documents, 
         assert await everything(documents, namespace, filter={"_id": number}) == asked
     async with asyncio.timeout(10):
         await asyncio.gather(*(everything(documents, namespace, limit=1) for _ in range(16)))
+
+
+async def test_a_refused_key_is_not_in_the_log(
+    documents: Documents, postgres: PostgresAddress, namespace: Namespace
+) -> None:
+    secret = "a secret value"
+    await documents.create_indexes(namespace, [{"key": {"u": 1}, "name": "u", "unique": True}])
+    await put(documents, namespace, {"_id": secret, "u": secret})
+    assert (await put(documents, namespace, {"_id": secret, "u": 2})).count == 0
+    assert (await put(documents, namespace, {"_id": 2, "u": secret})).count == 0
+    logs = [
+        path.read_text() for path in (pathlib.Path(postgres.host).parents[1] / "log").glob("*-postgresql.log")
+    ]
+    assert any("duplicate key value" in log for log in logs)
+    assert not any(secret in log or secret.encode().hex() in log for log in logs)

@@ -91,3 +91,8 @@ def test_deep_documents_are_refused(client: Client) -> None:
 def test_replies_that_no_driver_takes(client: Client) -> None:
     client.test.things.insert_many([{"text": str(n) + "x" * 3_000_000} for n in range(6)])
     refused(client, 10334, {"distinct": "things", "key": "text"})
+
+
+def test_the_short_way_to_one_id_refuses_the_same(client: Client) -> None:
+    refused(client, 2, {"find": "things", "filter": {"_id": 1}, "sort": {"$natural": -1}})
+    refused(client, 51024, {"find": "things", "filter": {"_id": 1}, "batchSize": -1, "limit": 1})

@@ -23,6 +23,7 @@ BUILT = {
     "DeleteDBCluster",
     "CreateDBInstance",
     "DescribeDBInstances",
+    "DescribeGlobalClusters",
     "DeleteDBInstance",
     "CreateDBClusterSnapshot",
     "DescribeDBClusterSnapshots",

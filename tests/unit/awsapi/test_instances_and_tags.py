@@ -197,3 +197,11 @@ async def test_fifty_tags_in_all(api: TwinApi) -> None:
     assert (await api.fault("ListTagsForResource", **resource, **filtered("x", "y")))[
         2
     ] == "Unrecognized filter name: x"
+
+
+async def test_there_are_no_global_clusters(api: TwinApi) -> None:
+    assert await api("DescribeGlobalClusters") == {"GlobalClusters": []}
+    assert await api("DescribeGlobalClusters", **filtered("db-cluster-id", "alpha")) == {"GlobalClusters": []}
+    named = await api.fault("DescribeGlobalClusters", GlobalClusterIdentifier="g")
+    assert named == (404, "GlobalClusterNotFoundFault", "Global cluster 'g' not found")
+    assert (await api.fault("DescribeGlobalClusters", MaxRecords=5))[1] == "InvalidParameterValue"

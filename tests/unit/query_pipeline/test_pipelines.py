@@ -230,7 +230,6 @@ async def test_memory_is_bounded(stage: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 
 STAGE_ERRORS: list[tuple[Any, int]] = [
-    ({"$facet": {}}, 40324),
     ({"$nope": 1}, 40324),
     ({}, 40323),
     ("x", 14),
@@ -305,3 +304,11 @@ def test_every_accumulator_answers_for_no_values() -> None:
     assert empty["$mergeObjects"] == {}
     assert empty["$stdDevPop"] is None
     assert empty["$min"] is None
+
+
+@pytest.mark.parametrize("name", ["$facet", "$unionWith", "$graphLookup", "$bucketAuto", "$changeStream"])
+async def test_stages_that_are_not_there_say_so(name: str) -> None:
+    with pytest.raises(MongoError) as caught:
+        await run([{name: {}}], SALES)
+    assert caught.value.name == "CommandNotSupported"
+    assert name in caught.value.message

@@ -50,6 +50,7 @@ def _is_one_id(values: dict[str, Any]) -> bool:
         values["filter"]
         and whole_id(values["filter"])
         and not values["projection"]
+        and not values["sort"]
         and not values["skip"]
         and values["hint"] is None
         and (values["limit"] in (None, 0, 1))

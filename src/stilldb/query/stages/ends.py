@@ -92,5 +92,25 @@ def _refused(name: str) -> None:
         raise MongoError("CommandNotSupported", f"Aggregation stage not supported: '{name}'")
 
 
-_refused("$collStats")
-_refused("$indexStats")
+# Stages of MongoDB that are not built, or that DocumentDB does not have either.
+for _name in (
+    "$bucketAuto",
+    "$changeStream",
+    "$collStats",
+    "$currentOp",
+    "$densify",
+    "$documents",
+    "$facet",
+    "$fill",
+    "$geoNear",
+    "$graphLookup",
+    "$indexStats",
+    "$listLocalSessions",
+    "$listSessions",
+    "$planCacheStats",
+    "$search",
+    "$setWindowFields",
+    "$unionWith",
+    "$vectorSearch",
+):
+    _refused(_name)
