@@ -168,6 +168,7 @@ class MemoryHost:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
+        self.forgotten: list[str] = []
 
     def free_address(self, port: int, taken: Collection[str]) -> str:
         return next(a for a in (f"127.70.0.{n}" for n in self._numbers) if a not in taken)
@@ -180,6 +181,9 @@ class MemoryHost:
 
     def health_socket(self, instance_id: str) -> str:
         return f"/run/{instance_id}.sock"
+
+    def forget(self, instance_id: str) -> None:
+        self.forgotten.append(instance_id)
 
 
 @dataclasses.dataclass

@@ -277,6 +277,7 @@ async def run_delete(run: JobRun) -> None:
     """Stop the gateway, let go of the volume, then the instance is gone."""
     view = await run.control.store.run(lambda tx: _with_cluster(tx, run.job))
     await take_down(run.control, view.instance, view.cluster)
+    run.control.host.forget(view.instance.resource_id)
     await run.reached("stop")
 
     def gone(tx: Transaction) -> None:

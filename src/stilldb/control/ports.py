@@ -142,3 +142,6 @@ class Host(Protocol):
 
     def health_socket(self, instance_id: str) -> str:
         """Path of the unix socket on which the instance's gateway tells how it is."""
+
+    def forget(self, instance_id: str) -> None:
+        """Remove what was kept for an instance that is gone: its key and certificate, its socket's directory."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 from stilldb.node.addresses import free_loopback_address
 from stilldb.node.tls import Authority
+from stilldb.util import files
 from stilldb.volume.layout import Layout
 
 
@@ -33,3 +34,8 @@ class LocalHost:
     def health_socket(self, instance_id: str) -> str:
         """Path of the unix socket on which the instance's gateway tells how it is."""
         return str(self._layout.sockets(instance_id) / "health.sock")
+
+    def forget(self, instance_id: str) -> None:
+        """Remove the certificate, the key and the socket's directory of an instance."""
+        self._authority.forget(instance_id)
+        files.remove_tree(self._layout.sockets(instance_id))

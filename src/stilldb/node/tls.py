@@ -119,6 +119,11 @@ class Authority:
     def _chain(self, name: str) -> pathlib.Path:
         return self._directory / f"{name}.pem"
 
+    def forget(self, name: str) -> None:
+        """Remove the certificate and the key of an instance."""
+        for ending in ("pem", "key"):
+            (self._directory / f"{name}.{ending}").unlink(missing_ok=True)
+
     def _issue(
         self, name: str, addresses: Sequence[str], chain: pathlib.Path, key_path: pathlib.Path
     ) -> None:

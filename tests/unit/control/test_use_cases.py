@@ -303,8 +303,9 @@ async def test_delete_cluster_with_a_final_snapshot(running: Plane) -> None:
     await ready_cluster(running)
     with pytest.raises(faults.InvalidDBClusterStateFault, match="still contains DB instances"):
         await clusters.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
-    await instances.delete(running.control, "alpha-1")
+    instance = await instances.delete(running.control, "alpha-1")
     await reaches(running, Instance, "alpha-1", "gone")
+    assert running.control.host.forgotten == [instance.instance.resource_id]
     for skip, final in ((False, None), (True, "last")):
         with pytest.raises(faults.InvalidParameterCombination):
             await clusters.delete(running.control, "alpha", skip_final_snapshot=skip, final_snapshot=final)

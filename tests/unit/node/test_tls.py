@@ -76,3 +76,12 @@ def test_keys_are_for_their_owner_alone(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / "tls").stat().st_mode & 0o777 == 0o700
     for path in (tmp_path / "tls").glob("*.key"):
         assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_left_of_a_forgotten_instance(tmp_path: pathlib.Path) -> None:
+    authority = Authority(tmp_path / "tls")
+    authority.certificate("db-A", ADDRESSES)
+    authority.certificate("db-B", ADDRESSES)
+    authority.forget("db-A")
+    authority.forget("db-A")
+    assert {path.name for path in (tmp_path / "tls").glob("db-*")} == {"db-B.pem", "db-B.key"}
