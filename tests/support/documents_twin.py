@@ -48,6 +48,7 @@ class MemoryDocuments:
         self.failed: list[str] = []
         self.open_sources = 0
         self.looks = 0  # at what is expired
+        self.kept: list[Any] = []  # ids whose documents are in memory
 
     async def _enter(self, method: str) -> None:
         if method in self.failing:
@@ -205,6 +206,9 @@ class MemoryDocuments:
         after = _changed(document, change.change)
         self.collections[ns][key] = encode(after)
         return Modified(encode(after if change.new else document), True)
+
+    def kept_by_id(self, ns: Namespace, value: Any) -> bytes | None:
+        return self.collections.get(ns, {}).get(encode({"": value})) if value in self.kept else None
 
     async def find_by_id(self, ns: Namespace, value: Any) -> bytes | None:
         return next(

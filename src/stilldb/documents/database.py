@@ -195,6 +195,10 @@ class Documents:
         """Change or remove one document and give it back."""
         return await self._writer.find_and_modify(namespace, request)
 
+    def kept_by_id(self, namespace: Namespace, value: Any) -> bytes | None:
+        """The document with this ``_id`` if it is in memory; None when it must be asked for."""
+        return self._reader.kept(namespace, value)
+
     async def find_by_id(self, namespace: Namespace, value: Any) -> bytes | None:
         """The document with this ``_id``, None when there is none."""
         return await self._reader.by_id(namespace, value)

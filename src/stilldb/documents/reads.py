@@ -91,6 +91,11 @@ class Reader:
         async for batch in source:
             yield batch if project is None else [encode(project(decode(raw))) for raw in batch]
 
+    def kept(self, namespace: Namespace, value: Any) -> bytes | None:
+        """The document with this ``_id`` if it is in memory."""
+        collection = self._catalog.known(namespace)
+        return None if collection is None else self._hot.get((collection.id, id_key(value)))
+
     async def by_id(self, namespace: Namespace, value: Any) -> bytes | None:
         """The document with this ``_id``."""
         key = id_key(value)

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from stilldb.gateway.server import Server
 
 
+# Where an OP_MSG has the name of its command's first field: after header, flags, kind, length and type.
+_NAME = slice(26, 31)
+_FIND = b"find\0"
+
+
 class Connection(asyncio.BufferedProtocol):
     """The protocol of one connection, and the task that answers it.
 
@@ -93,11 +98,31 @@ class Connection(asyncio.BufferedProtocol):
             self._began = now
         if self._queue:
             if self._arrival is not None:
+                if self._answered_at_once():
+                    return
                 self._arrival.set_result(None)
                 self._arrival = None
             elif not self._paused:
                 self._paused = True
                 self._transport.pause_reading()
+
+    def _answered_at_once(self) -> bool:
+        """Whether the one message that is there was answered here and now, without waking the task."""
+        data = self._queue[0]
+        if data[_NAME] != _FIND or len(self._queue) > 1 or self._drained is not None:
+            return False
+        try:
+            message = messages.parse(data, self._splitter.limit)
+        except ProtocolError:
+            return False  # the task meets it again
+        if message.flags or message.opcode != messages.OP_MSG:
+            return False
+        document = Call(self.session, message).answer_at_once()
+        if document is None:
+            return False
+        self._queue.clear()
+        self._write(document, message, message.request_id, more=False)
+        return True
 
     def pause_writing(self) -> None:
         """The peer does not read as fast as it asks."""

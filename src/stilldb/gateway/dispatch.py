@@ -68,6 +68,20 @@ class Call:
         """Whether its reply may be compressed: none that tells secrets or comes before compression is agreed."""
         return not self.handshake and self.name not in _SECRET
 
+    def answer_at_once(self) -> bytes | None:
+        """The reply document's bytes if nothing need be waited for; None when ``answer`` must tell."""
+        try:
+            if self._error is not None or self._command.at_once is None:
+                return None
+            registry.allowed(self._command, self._request)
+            reply = self._command.at_once(self._request, registry.validated(self._command, self._request))
+        except Exception:  # noqa: BLE001 - the funnel in ``answer`` meets it again
+            return None
+        if reply is None:
+            return None
+        self._request.session.context.commands += 1
+        return reply.document
+
     async def answer(self) -> bytes:
         """The reply document's bytes; errors are replies too."""
         try:

@@ -76,6 +76,9 @@ class DocumentStore(Protocol):
     async def find_and_modify(self, ns: Namespace, change: FindAndModify) -> Modified:
         """Change or remove one document."""
 
+    def kept_by_id(self, ns: Namespace, value: Any) -> bytes | None:
+        """The raw document with this ``_id`` if it is in memory; None when it must be asked for."""
+
     async def find_by_id(self, ns: Namespace, value: Any) -> bytes | None:
         """The raw document with this ``_id``; None when there is none."""
 

@@ -13,6 +13,7 @@ from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
 
 Handler = Callable[[Request, dict[str, Any]], Awaitable[Document | RawReply]]
+AtOnce = Callable[[Request, dict[str, Any]], RawReply | None]  # None: the handler must be awaited
 
 REQUIRED: Final = object()
 ABSENT: Final = None
@@ -61,6 +62,7 @@ class Command:
     admin: bool
     writes: bool
     handler: Handler
+    at_once: AtOnce | None = None
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -109,10 +111,12 @@ def command(
     auth: bool = True,
     admin: bool = False,
     writes: bool = False,
+    at_once: AtOnce | None = None,
 ) -> Callable[[Handler], Handler]:
     """Register a handler. The command's own field needs no declaration: the handler finds it in the request.
 
     ``auth``: needs a user. ``admin``: runs in the admin database only. ``writes``: only a writer does it.
+    ``at_once``: answers what needs no waiting, as the handler would.
     """
 
     def register(handler: Handler) -> Handler:
@@ -127,6 +131,7 @@ def command(
             admin=admin,
             writes=writes,
             handler=handler,
+            at_once=at_once,
         )
         for key in (name, *aliases):
             COMMANDS[key] = made

@@ -29,7 +29,16 @@ PARAMS = (
 )
 
 
-@command("find", params=PARAMS)
+def kept(request: Request, values: dict[str, Any]) -> RawReply | None:
+    """The answer to a find of one ``_id`` whose document is in memory."""
+    if values["batchSize"] is not None or not _is_one_id(values):
+        return None
+    ns = request.namespace()
+    raw = request.documents.kept_by_id(ns, values["filter"]["_id"])
+    return None if raw is None else cursor_reply(str(ns), 0, [raw], first=True)
+
+
+@command("find", params=PARAMS, at_once=kept)
 async def find(request: Request, values: dict[str, Any]) -> RawReply:
     """Documents by a filter, as a cursor."""
     ns = request.namespace()
