@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any, Self
 
@@ -31,7 +32,11 @@ from stilldb.documents.outputs import Outputs
 from stilldb.documents.pool import Pool
 from stilldb.documents.reads import Raws, Reader
 from stilldb.documents.writes import Writer
+from stilldb.query.errors import MongoError
 from stilldb.query.values import Document
+from stilldb.util.log import event
+
+log = logging.getLogger("stilldb.documents")
 
 
 class Documents:
@@ -161,7 +166,11 @@ class Documents:
         removed = 0
         for database in await self.list_databases():
             for info in await self.list_collections(database.name):
-                removed += await self._delete_expired(Namespace(database.name, info.name))
+                namespace = Namespace(database.name, info.name)
+                try:
+                    removed += await self._delete_expired(namespace)
+                except MongoError as error:  # it is looked at again, and the others must not wait for it
+                    log.warning(event("expiry failed", collection=namespace, reason=error))
         return removed
 
     async def _delete_expired(self, namespace: Namespace) -> int:

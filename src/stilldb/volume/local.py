@@ -27,7 +27,7 @@ from stilldb.util import failpoints, files
 from stilldb.util.log import event
 from stilldb.volume import backup, recover
 from stilldb.volume.archive import sweep
-from stilldb.volume.layout import Layout
+from stilldb.volume.layout import FORMAT, Layout
 from stilldb.volume.manifest import Base
 from stilldb.volume.running import Volume
 
@@ -112,7 +112,7 @@ class LocalVolumes:
         paths.draft.rename(paths.data)
 
     def _completed(self, volume: Volume) -> None:
-        content = {"format": 1, "volume": dataclasses.asdict(volume.key)}
+        content = {"format": FORMAT, "volume": dataclasses.asdict(volume.key)}
         files.write_durably(volume.paths.complete, json.dumps(content).encode())
 
     async def restore(
@@ -157,6 +157,7 @@ class LocalVolumes:
         async with volume.lifecycle:
             if not volume.paths.complete.exists():
                 raise VolumeError(f"the volume {key.prefix} is not there")
+            _require_known_format(volume)
             volume.holders.add(holder)
             if volume.server.status() != "ready" or not volume.receiving():
                 await volume.start()
@@ -285,6 +286,17 @@ def _remove_with_empty_parent(directory: pathlib.Path) -> None:
     files.remove_tree(directory)
     with contextlib.suppress(OSError):  # other incarnations stand beside it
         directory.parent.rmdir()
+
+
+def _require_known_format(volume: Volume) -> None:
+    try:
+        found = json.loads(volume.paths.complete.read_bytes())["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise VolumeError(f"{volume.paths.complete} is damaged: {error}") from error
+    if found != FORMAT:
+        raise VolumeError(
+            f"the volume {volume.key.prefix} has format {found!r}; this StillDB reads format {FORMAT}. Use a newer one."
+        )
 
 
 def _told(step: Callable[[SnapshotIntent], None], intent: SnapshotIntent) -> None:
