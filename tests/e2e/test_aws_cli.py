@@ -15,7 +15,6 @@ import pytest
 from support.service import Service, service
 
 AWS = pathlib.Path(sys.executable).with_name("aws")
-pytestmark = pytest.mark.skipif(not AWS.exists(), reason="the AWS CLI is not installed")
 
 
 @pytest.fixture(scope="module")

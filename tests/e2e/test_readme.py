@@ -66,7 +66,6 @@ def test_the_session_prints_what_it_says(running: Service, checkout: pathlib.Pat
     assert output.split(f"{_MARK}\n") == [*printed, ""]
 
 
-@pytest.mark.skipif(not AWS.exists(), reason="the AWS CLI is not installed")
 def test_the_same_with_the_aws_cli(running: Service, checkout: pathlib.Path) -> None:
     (environment,) = blocks("run: environment")
     (commands,) = blocks("run: cli")
