@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import struct
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 import asyncpg
 import bson
@@ -26,7 +26,9 @@ from stilldb.query.values import Document, decode, encode
 LARGEST: Final = 16 * 2**20  # bytes of a document
 DEEPEST: Final = 200  # levels of a document, as DocumentDB limits them
 _SHALLOW: Final = 7 * DEEPEST  # bytes: each level of nesting costs seven at the least
-_LEAST_BATCH, _MOST_BATCH = 250, 2000  # documents
+_MOST_BATCH: Final = 2000  # documents
+_COPIED: Final = 64  # documents from which on a batch is copied in
+_SLICE: Final = 100  # documents that are made ready at once
 _BATCH_BYTES: Final = 8 * 2**20
 _TRIES: Final = 10
 _INT: Final = struct.Struct("<i")
@@ -93,13 +95,6 @@ def prepared(raw: bytes) -> Entry:
 UNSTORABLE: Final = (MongoError, bson.errors.InvalidBSON, RecursionError)
 
 
-class _Stored(NamedTuple):
-    """What became of a batch."""
-
-    documents: int
-    refusals: list[WriteError]
-
-
 class Inserter:
     """Inserts into every collection."""
 
@@ -109,50 +104,22 @@ class Inserter:
         self._hot = hot
 
     async def insert(self, namespace: Namespace, raws: list[bytes], *, ordered: bool) -> Inserted:
-        """Store documents in batches, each durable before the next is sent. With ``ordered`` the first error ends it.
-
-        While PostgreSQL stores one batch, the next is made ready.
-        """
-        if len(raws) == 1:
-            return await self._insert_one(namespace, raws[0])
+        """Store documents in batches, each durable before the next begins. With ``ordered`` the first error ends it."""
         count = 0
         errors: list[WriteError] = []
-        running: asyncio.Task[_Stored] | None = None
-        try:
-            for batch, refusals in _prepared_batches(raws, ordered):
-                if running is not None:
-                    stored = await running
-                    count += stored.documents
-                    errors += stored.refusals
-                    if ordered and stored.refusals:
-                        return Inserted(count, errors)
-                running = asyncio.create_task(self._batch(namespace, batch, ordered)) if batch else None
-                await asyncio.sleep(0)  # let it send its statement
-                errors += refusals
-            if running is not None:
-                stored = await running
-                count += stored.documents
-                # What a batch refuses stands before what could not be prepared after it.
-                errors = stored.refusals if ordered and stored.refusals else errors + stored.refusals
-        finally:
-            if running is not None and not running.done():
-                running.cancel()
+        for batch in _batches(raws, ordered):
+            count += await self._store(namespace, batch)
+            errors += batch.refusals
+            if ordered and errors:
+                break
         return Inserted(count, sorted(errors, key=lambda error: error.index))
 
-    async def _insert_one(self, namespace: Namespace, raw: bytes) -> Inserted:
-        """The same for one document, the most used write of all."""
-        try:
-            entry = prepared(raw)
-        except UNSTORABLE as error:
-            return Inserted(0, [WriteError(0, _refusal(error))])
-        stored = await self._batch(namespace, [(0, entry)], ordered=True)
-        return Inserted(stored.documents, stored.refusals)
-
-    async def _batch(self, namespace: Namespace, batch: list[tuple[int, Entry]], ordered: bool) -> _Stored:
+    async def _store(self, namespace: Namespace, batch: _Batch) -> int:
+        """How many documents of a batch were stored; what was refused is added to its refusals."""
         for _ in range(_TRIES):
             collection = self._catalog.known(namespace) or await self._catalog.find_or_create(namespace)
             try:
-                stored = await self._together(collection, batch, ordered)
+                stored = await self._together(collection, batch)
                 if stored is not None:
                     return stored
             except BecameMultikey as found:
@@ -165,40 +132,50 @@ class Inserter:
             self._catalog.forget(namespace)
         raise changed(namespace)
 
-    async def _together(
-        self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
-    ) -> _Stored | None:
-        """Store a batch by one statement, or part of it if some are refused; None when the collection has changed."""
-        entries = [entry for _, entry in batch]
+    async def _together(self, collection: Collection, batch: _Batch) -> int | None:
+        """Store a batch at once, or part of it if some are refused; None when the collection has changed."""
+        if len(batch.raws) >= _COPIED:
+            try:
+                async with self._pool.transaction() as connection:
+                    stored = await rowchanges.copy(connection, collection, batch.slices())
+                return batch.ready if stored else None
+            except (asyncpg.UniqueViolationError, MongoError) as error:
+                return await self._one_by_one(collection, batch, list(batch.entries()), error)
+        ready = list(batch.entries())
+        try:
+            return len(ready) if await self._inserted(collection, [entry for _, entry in ready]) else None
+        except (asyncpg.UniqueViolationError, MongoError) as error:
+            return await self._one_by_one(collection, batch, ready, error)
+
+    async def _inserted(self, collection: Collection, entries: list[Entry]) -> bool:
+        """A small batch, by one statement; it is likely to be read soon."""
         places = [(collection.id, entry.id) for entry in entries]
         tickets = [self._hot.reading(place) for place in places]
-        try:
-            async with self._pool.connection() as connection:
-                stored = await rowchanges.insert(connection, collection, entries)
-        except (asyncpg.UniqueViolationError, MongoError) as error:
-            refusal = _told(error, collection, entries[0])
-            if len(batch) == 1:
-                return _Stored(0, [WriteError(batch[0][0], refusal)])
-            return await self._one_by_one(collection, batch, ordered)
-        if not stored:
-            return None
+        async with self._pool.connection() as connection:
+            if entries and not await rowchanges.insert(connection, collection, entries):
+                return False
         for ticket, place, entry in zip(tickets, places, entries, strict=True):
             self._hot.keep_read(ticket, place, entry.raw)
-        return _Stored(len(entries), [])
+        return True
 
     async def _one_by_one(
-        self, collection: Collection, batch: list[tuple[int, Entry]], ordered: bool
-    ) -> _Stored:
+        self, collection: Collection, batch: _Batch, ready: list[tuple[int, Entry]], error: Exception
+    ) -> int:
         """Some are refused: those whose ``_id`` is taken are set aside first, the rest goes in as one if it can."""
+        refusal = _told(error, collection, ready[0][1])
+        if len(ready) == 1:
+            batch.refusals.append(WriteError(ready[0][0], refusal))
+            return 0
+        ordered = batch.ordered
         errors: list[WriteError] = []
         left: list[tuple[int, Entry]] = []
         async with self._catalog.changing() as connection:
             rows = await connection.fetch(
                 f"SELECT id FROM {collection.table} WHERE id = ANY($1::bytea[])",
-                [entry.id for _, entry in batch],
+                [entry.id for _, entry in ready],
             )
             taken = {row["id"] for row in rows}
-            for number, entry in batch:
+            for number, entry in ready:
                 if entry.id in taken:
                     errors.append(WriteError(number, refused(collection, ID_INDEX, entry.document)))
                     if ordered:
@@ -214,7 +191,11 @@ class Inserter:
         refusals = {error.index for error in more}
         last = errors[0].index if ordered and errors else None
         stored = [number for number, _ in left if number not in refusals and (last is None or number < last)]
-        return _Stored(len(stored), errors)
+        if ordered and errors:
+            batch.refusals = errors  # they stand before what could not be prepared
+        else:
+            batch.refusals += errors
+        return len(stored)
 
     async def _carefully(
         self,
@@ -253,26 +234,49 @@ def _told(error: Exception, collection: Collection, entry: Entry) -> MongoError:
     raise error
 
 
-def _prepared_batches(
-    raws: list[bytes], ordered: bool
-) -> Iterator[tuple[list[tuple[int, Entry]], list[WriteError]]]:
-    """Batches of documents made ready, with those that can't be; with ``ordered`` the first of these ends it."""
-    most = max(_LEAST_BATCH, min(_MOST_BATCH, len(raws) // 4))
-    batch: list[tuple[int, Entry]] = []
-    refusals: list[WriteError] = []
-    size = 0
+class _Batch:
+    """Documents that are stored together. ``refusals`` tells of those that can't be stored; with ``ordered`` nothing follows one.
+
+    They are made ready anew each time they are asked for: kept, a thousand decoded documents would cost more than that.
+    """
+
+    def __init__(self, raws: Sequence[bytes], first: int, ordered: bool) -> None:
+        self.raws = raws
+        self.first = first
+        self.ordered = ordered
+        self.refusals: list[WriteError] = []
+        self.ready = 0  # how many the last ``entries`` gave
+
+    def entries(self) -> Iterator[tuple[int, Entry]]:
+        """Number and entry of each that can be stored."""
+        self.refusals = []
+        self.ready = 0
+        for number, raw in enumerate(self.raws, self.first):
+            try:
+                entry = prepared(raw)
+            except UNSTORABLE as error:
+                self.refusals.append(WriteError(number, _refusal(error)))
+                if self.ordered:
+                    return
+            else:
+                self.ready += 1
+                yield number, entry
+
+    def slices(self) -> Iterator[list[Entry]]:
+        """The entries, some at a time."""
+        coming = self.entries()
+        while ready := [entry for _, entry in itertools.islice(coming, _SLICE)]:
+            yield ready
+
+
+def _batches(raws: list[bytes], ordered: bool) -> Iterator[_Batch]:
+    first = size = 0
     for number, raw in enumerate(raws):
-        if batch and (len(batch) >= most or size + len(raw) > _BATCH_BYTES):
-            yield batch, refusals
-            batch, refusals, size = [], [], 0
-        try:
-            batch.append((number, prepared(raw)))
-            size += len(raw)
-        except UNSTORABLE as error:
-            refusals.append(WriteError(number, _refusal(error)))
-            if ordered:
-                break
-    yield batch, refusals
+        if number > first and (number - first >= _MOST_BATCH or size + len(raw) > _BATCH_BYTES):
+            yield _Batch(raws[first:number], first, ordered)
+            first, size = number, 0
+        size += len(raw)
+    yield _Batch(raws[first:], first, ordered)
 
 
 def _refusal(error: Exception) -> MongoError:

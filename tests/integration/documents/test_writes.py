@@ -13,7 +13,7 @@ import bson
 import pytest
 from bson import Int64, ObjectId, Regex
 
-from stilldb.documents import Documents, catalog
+from stilldb.documents import Documents, catalog, inserts
 from stilldb.documents.hot import HotDocuments
 from stilldb.documents.model import Delete, Find, FindAndModify, Inserted, Namespace, Update
 from stilldb.domain.volumes import PostgresAddress
@@ -37,12 +37,20 @@ def codes(done: Inserted) -> list[tuple[int, int]]:
     return [(error.index, error.error.code) for error in done.errors]
 
 
+@pytest.fixture(params=["inserted", "copied"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of two and more by one statement, or as large ones are stored."""
+    monkeypatch.setattr(inserts, "_COPIED", 2 if request.param == "copied" else 10**6)
+    monkeypatch.setattr(inserts, "_SLICE", 3)
+
+
 async def test_bytes_come_back_as_they_went_in(documents: Documents, namespace: Namespace) -> None:
     raw = bson.encode({"_id": 1, "z": 1, "a": Int64(1), "n": {"b": [1, 2.0, None]}, "e": ""})
     await documents.insert(namespace, [raw], ordered=True)
     assert [found async for found in documents.find(namespace, Find(filter={}))] == [[raw]]
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_an_id_is_made_and_comes_first(documents: Documents, namespace: Namespace) -> None:
     await put(documents, namespace, {"a": 1}, {"b": 2, "_id": "last"})
     found = await everything(documents, namespace)
@@ -68,6 +76,7 @@ async def test_what_can_t_be_stored(
     assert (done.count, codes(done)) == (2, [(1, code)])
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_damaged_bson_is_refused_alone(documents: Documents, namespace: Namespace) -> None:
     damaged = bytearray(bson.encode({"_id": 1, "s": "abc"}))
     damaged[-5] = 0xFF  # no UTF-8
@@ -76,6 +85,7 @@ async def test_damaged_bson_is_refused_alone(documents: Documents, namespace: Na
 
 
 @pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.usefixtures("either_way")
 async def test_duplicates_within_and_without_a_batch(
     documents: Documents, namespace: Namespace, ordered: bool
 ) -> None:
@@ -90,6 +100,7 @@ async def test_duplicates_within_and_without_a_batch(
     assert done.errors[0].error.details["keyPattern"] == {"_id": 1}
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_a_unique_index_refuses_some(documents: Documents, namespace: Namespace, ordered: bool) -> None:
     await documents.create_indexes(namespace, [{"key": {"u": 1}, "name": "u_1", "unique": True}])
@@ -100,6 +111,18 @@ async def test_a_unique_index_refuses_some(documents: Documents, namespace: Name
     error = done.errors[0].error
     assert error.details == {"keyPattern": {"u": 1}, "keyValue": {"u": 2}}
     assert "index: u_1 dup key: { u: 2 }" in error.message
+
+
+async def test_a_large_batch_has_every_form_and_index_key(documents: Documents, namespace: Namespace) -> None:
+    await documents.create_indexes(namespace, [{"key": {"n": 1}, "name": "n"}])
+    rows = [{"_id": i, "n": i % 7, "x": [i, float("nan"), "\x00", None][i % 4]} for i in range(500)]
+    done = await put(documents, namespace, *rows)
+    assert (done.count, done.errors) == (500, [])
+    assert len(await everything(documents, namespace, filter={"n": 3})) == 71
+    assert [row["_id"] for row in await everything(documents, namespace, filter={"x": "\x00", "n": 0})] == [
+        i for i in range(500) if i % 4 == 2 and i % 7 == 0
+    ]
+    assert len(await everything(documents, namespace, filter={"x": float("nan")})) == 125
 
 
 async def test_update_one_and_many(documents: Documents, namespace: Namespace) -> None:
@@ -397,6 +420,7 @@ async def test_a_writer_that_hangs_in_a_transaction_is_replaced(
     assert replaced
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_inserts_of_the_same_documents_in_another_order(
     documents: Documents, namespace: Namespace
 ) -> None:
@@ -407,6 +431,7 @@ async def test_inserts_of_the_same_documents_in_another_order(
         assert sum(result.count for result in done) == 200
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_a_batch_with_a_refused_document_and_the_first_with_two_keys(
     documents: Documents, namespace: Namespace
 ) -> None:
@@ -424,6 +449,7 @@ async def test_a_key_and_an_id_that_are_too_long_together(documents: Documents, 
     assert (done.count, codes(done)) == (2, [(1, 17280)])
 
 
+@pytest.mark.usefixtures("either_way")
 async def test_inserts_with_duplicates_while_indexes_come_and_go(
     documents: Documents, namespace: Namespace
 ) -> None:
