@@ -153,7 +153,7 @@ class LocalStore:
         found: list[ObjectEntry] = []
         below: list[str] = []
         with (
-            _explained("list", prefix),
+            _explained("list", prefix or str(self._root)),
             contextlib.suppress(*_ABSENT),
             os.scandir(self._root / prefix) as items,
         ):
