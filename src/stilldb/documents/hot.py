@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import asyncpg
@@ -54,6 +54,7 @@ class HotDocuments:
         # than it and yet come in later, so the end counts as well.
         self._turns = [0] * _SLOTS
         self._turns_many = 0
+        self._begun = 0  # writes of one document
         self._running: collections.Counter[Place] = collections.Counter()
         self._running_many = 0
         self._unknown: set[Place] = set()
@@ -97,6 +98,16 @@ class HotDocuments:
         if self._stamp(place) == ticket and not self._running[place] and not self._running_many:
             self._keep(place, raw)
 
+    def storing(self) -> tuple[int, int] | None:
+        """A ticket for ``keep_stored``, to be taken before many new documents are sent; None while something is written."""
+        return None if self._running or self._running_many else (self._begun, self._turns_many)
+
+    def keep_stored(self, ticket: tuple[int, int] | None, stored: Iterable[tuple[Place, bytes]]) -> None:
+        """Keep many that were made anew, unless a write of others began meanwhile."""
+        if ticket is not None and ticket == self.storing():
+            for place, raw in stored:
+                self._keep(place, raw)
+
     def clear(self) -> None:
         """Forget everything, also what is being read: others may have written."""
         self._kept.clear()
@@ -111,6 +122,7 @@ class HotDocuments:
         alone = not self._running[place] and not self._running_many
         self._forget(place)
         self._turns[hash(place) % _SLOTS] += 1
+        self._begun += 1
         stamp = self._stamp(place)
         self._running[place] += 1
         outcome = Outcome()

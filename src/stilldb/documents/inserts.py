@@ -14,7 +14,7 @@ from bson import ObjectId, Regex
 from stilldb.documents import rowchanges
 from stilldb.documents.catalog import Catalog, Collection
 from stilldb.documents.duplicates import duplicate_key, refused
-from stilldb.documents.hot import HotDocuments
+from stilldb.documents.hot import HotDocuments, Place
 from stilldb.documents.indexes import ID_INDEX, REFUSALS, id_key
 from stilldb.documents.model import Inserted, Namespace, WriteError
 from stilldb.documents.pool import Pool, as_mongo
@@ -31,11 +31,14 @@ _COPIED: Final = 64  # documents from which on a batch is copied in
 _SLICE: Final = 100  # documents that are made ready at once
 _BATCH_BYTES: Final = 8 * 2**20
 _TRIES: Final = 10
+_PLAIN_IDS: Final = frozenset({ObjectId, int, str})
 _INT: Final = struct.Struct("<i")
 
 
 def check_id(value: object) -> None:
     """Raise InvalidIdField for what can't be an ``_id``."""
+    if type(value) in _PLAIN_IDS:
+        return
     if isinstance(value, list | Regex):
         kind = "array" if isinstance(value, list) else "regex"
         raise MongoError("InvalidIdField", f"The '_id' value cannot be of type {kind}")
@@ -136,9 +139,7 @@ class Inserter:
         """Store a batch at once, or part of it if some are refused; None when the collection has changed."""
         if len(batch.raws) >= _COPIED:
             try:
-                async with self._pool.transaction() as connection:
-                    stored = await rowchanges.copy(connection, collection, batch.slices())
-                return batch.ready if stored else None
+                return await self._copied(collection, batch)
             except (asyncpg.UniqueViolationError, MongoError) as error:
                 return await self._one_by_one(collection, batch, list(batch.entries()), error)
         ready = list(batch.entries())
@@ -146,6 +147,22 @@ class Inserter:
             return len(ready) if await self._inserted(collection, [entry for _, entry in ready]) else None
         except (asyncpg.UniqueViolationError, MongoError) as error:
             return await self._one_by_one(collection, batch, ready, error)
+
+    async def _copied(self, collection: Collection, batch: _Batch) -> int | None:
+        """A large batch, its documents made ready while PostgreSQL stores those before them."""
+        ticket = self._hot.storing()
+        kept: list[tuple[Place, bytes]] = []
+
+        def slices() -> Iterator[list[Entry]]:
+            for entries in batch.slices():
+                yield entries
+                kept.extend(((collection.id, entry.id), entry.raw) for entry in entries)
+
+        async with self._pool.transaction() as connection:
+            if not await rowchanges.copy(connection, collection, slices()):
+                return None
+        self._hot.keep_stored(ticket, kept)
+        return len(kept)
 
     async def _inserted(self, collection: Collection, entries: list[Entry]) -> bool:
         """A small batch, by one statement; it is likely to be read soon."""
@@ -245,12 +262,10 @@ class _Batch:
         self.first = first
         self.ordered = ordered
         self.refusals: list[WriteError] = []
-        self.ready = 0  # how many the last ``entries`` gave
 
     def entries(self) -> Iterator[tuple[int, Entry]]:
         """Number and entry of each that can be stored."""
         self.refusals = []
-        self.ready = 0
         for number, raw in enumerate(self.raws, self.first):
             try:
                 entry = prepared(raw)
@@ -259,7 +274,6 @@ class _Batch:
                 if self.ordered:
                     return
             else:
-                self.ready += 1
                 yield number, entry
 
     def slices(self) -> Iterator[list[Entry]]:

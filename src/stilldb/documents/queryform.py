@@ -23,6 +23,7 @@ from stilldb.query.pushdown import LONGEST_BINARY, TAG
 from stilldb.query.values import Document
 
 _TAG_BYTES: Final = TAG.encode()  # a document that has it anywhere gets no form
+_TAG_FIRST: Final = _TAG_BYTES[:1]
 DATE: Final = TAG + "d"  # milliseconds
 OBJECT_ID: Final = TAG + "o"  # 24 hexadecimal digits
 REGEX: Final = TAG + "r"  # pattern and flags
@@ -42,7 +43,8 @@ def encode(document: Document, raw: bytes) -> bytes | None:
 
     JSON has no NaN and no infinities; jsonb no NUL in strings and no minus zero; TAG would be taken for ours.
     """
-    if _TAG_BYTES in raw:
+    # One byte is found ten times faster than several: each search for a rare one comes first.
+    if _TAG_FIRST in raw and _TAG_BYTES in raw:
         return None
     fields = document
     if "_id" in document:
@@ -52,7 +54,7 @@ def encode(document: Document, raw: bytes) -> bytes | None:
         text = orjson.dumps(fields, default=_tagged, option=_OPTIONS)
     except (orjson.JSONEncodeError, NoForm):
         return None
-    if b"\\u0000" in text or (b"-0.0" in text and _MINUS_ZERO.search(text)):
+    if (b"\\" in text and b"\\u0000" in text) or (b"-" in text and _MINUS_ZERO.search(text)):
         return None
     # orjson writes null for what is not finite; look for one only where there can be one.
     if b"null" in text and _MAYBE_NOT_FINITE.search(raw) and _has_not_finite(fields):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 
@@ -20,8 +20,7 @@ from stilldb.documents.indexes import Index
 from stilldb.query.values import Document
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A document as it is stored."""
 
     id: bytes
@@ -125,12 +124,16 @@ _COPY_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END: Final = b"\xff\xff"
 _COLUMNS: Final = (3).to_bytes(2, "big")
 _NULL: Final = b"\xff\xff\xff\xff"
+_JSONB: Final = b"\x01"  # the version of jsonb's binary form, which is its text
 _length: Final = struct.Struct(">i").pack
 
 
 def _copy_row(entry: Entry) -> bytes:
-    form = _NULL if entry.form is None else b"%b\x01%b" % (_length(len(entry.form) + 1), entry.form)
-    return b"".join((_COLUMNS, _length(len(entry.id)), entry.id, _length(len(entry.raw)), entry.raw, form))
+    key, raw, _, form = entry
+    head = (_COLUMNS, _length(len(key)), key, _length(len(raw)), raw)
+    if form is None:
+        return b"".join((*head, _NULL))
+    return b"".join((*head, _length(len(form) + 1), _JSONB, form))
 
 
 async def _insert_one(connection: asyncpg.Connection, collection: Collection, entry: Entry) -> bool:

@@ -14,9 +14,7 @@ from struct import Struct
 from typing import Final
 
 _DOUBLE: Final = Struct(">d")
-_LONG: Final = Struct(">q")
-_ULONG: Final = Struct(">Q")
-_SIGN: Final = 2**63
+_POSITIVE: Final = [bytes((byte | 0x80,)) for byte in range(0x80)]  # above every negative one
 
 _BELOW, _SAME, _ABOVE = b"\x40", b"\x80", b"\xc0"
 _NAN: Final = bytes(8) + _SAME
@@ -29,8 +27,9 @@ _COMPLEMENT: Final = bytes(255 - byte for byte in range(256))
 
 def _ordered(value: float) -> bytes:
     """Eight bytes that compare as doubles do; zero has one form."""
-    bits: int = _LONG.unpack(_DOUBLE.pack(value + 0.0))[0]
-    return _ULONG.pack(bits + _SIGN if bits >= 0 else ~bits)
+    packed = _DOUBLE.pack(value + 0.0)
+    first = packed[0]
+    return _POSITIVE[first] + packed[1:] if first < 0x80 else packed.translate(_COMPLEMENT)
 
 
 def float_payload(value: float) -> bytes:
