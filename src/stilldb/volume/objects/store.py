@@ -26,7 +26,11 @@ class ObjectMissing(VolumeError):
     """There is no such object."""
 
 
-class StoreUnavailable(VolumeError):
+class Unavailable(VolumeError):
+    """Something outside did not do its part now, and may do it later."""
+
+
+class StoreUnavailable(Unavailable):
     """The store did not do it now, and may do it later. Whether a ``put`` or ``delete`` took effect is not known."""
 
 
@@ -100,9 +104,9 @@ async def retried(
     within: float | None = 60.0,
     first: float = 0.1,
     longest: float = 15.0,
-    told: Callable[[StoreUnavailable, float], None] = lambda error, pause: None,
+    told: Callable[[Unavailable, float], None] = lambda error, pause: None,
 ) -> _T:
-    """What ``attempt`` returns, repeated while it raises StoreUnavailable, for ``within`` seconds (None: for ever).
+    """What ``attempt`` returns, repeated while it raises Unavailable, for ``within`` seconds (None: for ever).
 
     The pause begins at ``first`` seconds and doubles up to ``longest``, each with a random part so that many callers
     don't come back together. ``told`` hears each failure that will be repeated, and the pause. The last failure is
@@ -113,7 +117,7 @@ async def retried(
     while True:
         try:
             return await attempt()
-        except StoreUnavailable as error:
+        except Unavailable as error:
             wait = pause * random.uniform(0.5, 1.0)
             if deadline is not None and time.monotonic() + wait > deadline:
                 raise
