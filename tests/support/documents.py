@@ -18,14 +18,14 @@ def running_postgres() -> Iterator[PostgresAddress]:
         volumes = open_volumes(state)
 
         async def start() -> PostgresAddress:
-            await volumes.create(KEY)
+            await volumes.create(KEY, kms_key_arn=None)
             return await volumes.hold(KEY, "tests")
 
         with asyncio.Runner() as runner:
             try:
                 yield runner.run(start())
             finally:
-                runner.run(volumes.destroy(KEY))
+                runner.run(volumes.destroy(KEY, retain_until=None))
 
 
 @contextlib.asynccontextmanager

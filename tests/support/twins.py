@@ -12,13 +12,19 @@ from contextlib import asynccontextmanager
 from stilldb.control.context import Control, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
+from stilldb.control.ports import Volumes
 from stilldb.control.reconcile import Reconciler
+from stilldb.domain.faults import KMSKeyNotAccessibleFault
 from stilldb.domain.names import Deployment
 from stilldb.domain.volumes import (
+    ArchiveState,
     GatewayState,
     PostgresAddress,
+    RestorableWindow,
     RestorePoint,
+    RestoreTarget,
     SnapshotIntent,
+    SnapshotTarget,
     VolumeError,
     VolumeKey,
     VolumeState,
@@ -29,8 +35,23 @@ from stilldb.metadata.store import SqlStore
 
 @dataclasses.dataclass
 class _Volume:
+    created_at: datetime.datetime
+    kms_key_arn: str | None
     holders: set[str] = dataclasses.field(default_factory=set)
     lsn: int = 0
+
+
+@dataclasses.dataclass
+class _Archive:
+    """What outlives a volume for a while."""
+
+    since: datetime.datetime
+    closed_at: datetime.datetime | None = None
+    gaps: tuple[tuple[datetime.datetime, datetime.datetime], ...] = ()
+
+
+def utc_now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 class MemoryVolumes:
@@ -38,11 +59,18 @@ class MemoryVolumes:
 
     def __init__(self) -> None:
         self.volumes: dict[VolumeKey, _Volume] = {}
+        self.archives: dict[VolumeKey, _Archive] = {}
         self.drafts: dict[str, SnapshotIntent] = {}
         self.published: dict[str, SnapshotIntent] = {}
+        self.restored: dict[VolumeKey, RestoreTarget | str] = {}  # what it was made from; "clone" for a clone
+        self.retentions: dict[VolumeKey, datetime.timedelta] = {}
         self.failing: dict[str, int] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.marks: list[str] = []
+        self.looked_at_windows = 0
+        self.shares_blocks = True
+        self.closed_keys: set[str] = set()
+        self.now: Callable[[], datetime.datetime] = utc_now
 
     async def _enter(self, method: str) -> None:
         await asyncio.sleep(0)
@@ -58,20 +86,55 @@ class MemoryVolumes:
             raise VolumeError(f"the volume {key.prefix} does not run")
         return volume
 
-    async def create(self, key: VolumeKey) -> None:
+    def _require_open(self, kms_key_arn: str | None) -> None:
+        if kms_key_arn in self.closed_keys:
+            raise KMSKeyNotAccessibleFault(f"Specified KMS key [{kms_key_arn}] is not enabled")
+
+    def _make(self, key: VolumeKey, kms_key_arn: str | None) -> None:
+        now = self.now()
+        self.volumes.setdefault(key, _Volume(now, kms_key_arn))
+        self.archives.setdefault(key, _Archive(now))
+
+    async def create(self, key: VolumeKey, *, kms_key_arn: str | None) -> None:
         await self._enter("create")
-        self.volumes.setdefault(key, _Volume())
+        self._require_open(kms_key_arn)
+        self._make(key, kms_key_arn)
 
     async def restore(
-        self, key: VolumeKey, *, source: VolumeKey, snapshot_id: str, progress: Callable[[int], None]
+        self,
+        key: VolumeKey,
+        *,
+        source: VolumeKey,
+        target: RestoreTarget,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
     ) -> None:
         progress(10)
         await self._enter("restore")
-        published = self.published.get(snapshot_id)
-        if published is None or published.volume != source:
-            raise VolumeError("there is no such snapshot of that volume")
+        if isinstance(target, SnapshotTarget):
+            published = self.published.get(target.snapshot_id)
+            if published is None or published.volume != source:
+                raise VolumeError("there is no such snapshot of that volume")
+            self._require_open(published.kms_key_arn)
+        else:
+            window = self._window(source)
+            if window is None or not window.earliest <= target.time <= window.latest:
+                raise VolumeError(f"{target.time} is not inside the restorable window")
         progress(100)
-        self.volumes.setdefault(key, _Volume())
+        self.restored[key] = target
+        self._make(key, kms_key_arn)
+
+    async def clone(
+        self, key: VolumeKey, *, source: VolumeKey, kms_key_arn: str | None, progress: Callable[[int], None]
+    ) -> None:
+        await self._enter("clone")
+        if not self.shares_blocks:
+            raise VolumeError("this file system can't share blocks")
+        if source not in self.volumes:
+            raise VolumeError(f"no volume {source.prefix}")
+        progress(100)
+        self.restored[key] = "clone"
+        self._make(key, kms_key_arn)
 
     async def hold(self, key: VolumeKey, holder: str) -> PostgresAddress:
         await self._enter("hold")
@@ -96,9 +159,18 @@ class MemoryVolumes:
         if key in self.volumes:
             self.volumes[key].holders.discard(holder)
 
-    async def destroy(self, key: VolumeKey) -> None:
+    async def destroy(self, key: VolumeKey, *, retain_until: datetime.datetime | None) -> None:
         await self._enter("destroy")
         self.volumes.pop(key, None)
+        archive = self.archives.get(key)
+        if archive is not None and retain_until is not None and archive.closed_at is None:
+            archive.closed_at = self.now()
+        elif retain_until is None:
+            self.archives.pop(key, None)
+
+    async def purge(self, key: VolumeKey) -> int:
+        await self._enter("purge")
+        return 16 if key not in self.volumes and self.archives.pop(key, None) else 0
 
     async def observe(self, key: VolumeKey) -> VolumeState:
         volume = self.volumes.get(key)
@@ -137,8 +209,71 @@ class MemoryVolumes:
         self.drafts.pop(snapshot_id, None)
         return 16 if self.published.pop(snapshot_id, None) else 0
 
-    async def maintain(self, key: VolumeKey) -> None:
+    async def maintain(self, key: VolumeKey, *, retention: datetime.timedelta) -> None:
         await self._enter("maintain")
+        self.retentions[key] = retention
+
+    def _window(self, key: VolumeKey) -> RestorableWindow | None:
+        archive = self.archives.get(key)
+        if archive is None:
+            return None
+        return RestorableWindow(archive.since, archive.closed_at or self.now(), archive.gaps)
+
+    async def window(self, key: VolumeKey) -> RestorableWindow | None:
+        self.looked_at_windows += 1
+        await self._enter("window")
+        return self._window(key)
+
+    async def archive_state(self, key: VolumeKey) -> ArchiveState:
+        return ArchiveState(0, 0, 0.0, len(self.archives[key].gaps), "")
+
+    async def copy(
+        self,
+        *,
+        origin: Volumes,
+        source: VolumeKey,
+        snapshot_id: str,
+        as_id: str,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
+    ) -> None:
+        progress(40)
+        await self._enter("copy")
+        assert isinstance(origin, MemoryVolumes)
+        published = origin.published.get(snapshot_id)
+        if published is None or published.volume != source:
+            raise VolumeError("there is no such snapshot of that volume")
+        self._require_open(published.kms_key_arn)
+        self._require_open(kms_key_arn)
+        progress(100)
+        self.published[as_id] = dataclasses.replace(published, snapshot_id=as_id, kms_key_arn=kms_key_arn)
+
+    async def snapshot_size(self, source: VolumeKey, snapshot_id: str) -> int:
+        if snapshot_id not in self.published:
+            raise VolumeError("there is no such snapshot of that volume")
+        return 16
+
+
+class MemoryKms:
+    """control.ports.Kms: the default key, and every other key of this account that a test put in ``keys``."""
+
+    def __init__(self, account: str, region: str) -> None:
+        self._prefix = f"arn:aws:kms:{region}:{account}:key/"
+        self.keys = {self._prefix + "default", self._prefix + "own"}
+        self.closed: set[str] = set()
+
+    async def resolve(self, key_id: str | None) -> str:
+        arn = key_id or "default"
+        if not arn.startswith("arn:"):
+            arn = self._prefix + arn.removeprefix("alias/")
+        if arn not in self.keys - self.closed:
+            raise KMSKeyNotAccessibleFault(
+                f"Specified KMS key [{key_id}] does not exist, is not enabled or you do not have permissions to access it."
+            )
+        return arn
+
+    async def is_default(self, arn: str) -> bool:
+        return arn == self._prefix + "default"
 
 
 class MemoryGateways:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import pathlib
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes, VolumeSettings
 
 KEY = VolumeKey("cluster-SOURCE", 1)
+DAY = datetime.timedelta(days=1)
 
 
 @contextlib.contextmanager
@@ -46,7 +48,7 @@ async def volumes(
         yield opened
     finally:
         for key in (KEY, *keys):
-            await opened.destroy(key)
+            await opened.destroy(key, retain_until=None)
 
 
 async def take(volumes: LocalVolumes, snapshot_id: str, key: VolumeKey = KEY) -> RestorePoint:

@@ -261,7 +261,7 @@ async def modify_deletion_protection(control: Control, identifier: str, protect:
 async def run_create(run: JobRun) -> None:
     """Make the volume with its first base backup; then the cluster is available."""
     cluster = await run.control.store.run(lambda tx: wanted(tx, run.job))
-    await run.control.volumes.create(cluster.volume)
+    await run.control.volumes.create(cluster.volume, kms_key_arn=None)
     await run.reached("volume")
     await run.finish(lambda tx: move(tx, run.job, "created"))
 
@@ -281,7 +281,7 @@ async def run_delete(run: JobRun) -> None:
         if taken is None or taken.status is not SnapshotStatus.AVAILABLE:
             reason = "" if taken is None else taken.status_reason
             raise NoLongerPossible(f"the final snapshot {final} failed, so nothing was deleted: {reason}")
-    await run.control.volumes.destroy(cluster.volume)
+    await run.control.volumes.destroy(cluster.volume, retain_until=None)
     await run.reached("destroy")
 
     def gone(tx: Transaction) -> None:

@@ -8,9 +8,12 @@ from typing import Protocol, TypeVar
 
 from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
 from stilldb.domain.volumes import (
+    ArchiveState,
     GatewayState,
     PostgresAddress,
+    RestorableWindow,
     RestorePoint,
+    RestoreTarget,
     SnapshotIntent,
     VolumeKey,
     VolumeState,
@@ -60,18 +63,38 @@ class Store(Protocol):
 class Volumes(Protocol):
     """Cluster volumes of this deployment. Every method is idempotent and raises VolumeError."""
 
-    async def create(self, key: VolumeKey) -> None:
-        """Make the volume: data directory, streaming archive, first full base backup; leaves PostgreSQL stopped."""
+    async def create(self, key: VolumeKey, *, kms_key_arn: str | None) -> None:
+        """Make the volume: data directory, streaming archive, first full base backup; leaves PostgreSQL stopped.
+
+        With a KMS key its archive is encrypted.
+        """
 
     async def restore(
         self,
         key: VolumeKey,
         *,
         source: VolumeKey,
-        snapshot_id: str,
+        target: RestoreTarget,
+        kms_key_arn: str | None,
         progress: Callable[[int], None],
     ) -> None:
-        """Make the volume from a published snapshot, with an archive of its own; tells the percentage done."""
+        """Make the volume from a published snapshot or a moment of ``source``, whose own volume may be gone.
+
+        It gets an archive of its own, encrypted when there is a KMS key. Tells the percentage done.
+        """
+
+    async def clone(
+        self,
+        key: VolumeKey,
+        *,
+        source: VolumeKey,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Make the volume from the present state of a running or stopped one, sharing its blocks (copy-on-write).
+
+        Raises VolumeError where the file system can't share blocks.
+        """
 
     async def hold(self, key: VolumeKey, holder: str) -> PostgresAddress:
         """Start or adopt PostgreSQL and its WAL receiver, and keep them up for ``holder``."""
@@ -82,8 +105,11 @@ class Volumes(Protocol):
     async def release(self, key: VolumeKey, holder: str) -> None:
         """``holder`` no longer needs PostgreSQL; the last release stops it cleanly, the archive complete."""
 
-    async def destroy(self, key: VolumeKey) -> None:
-        """Stop it and remove its data; of the archive, what a snapshot pins stays."""
+    async def destroy(self, key: VolumeKey, *, retain_until: datetime.datetime | None) -> None:
+        """Stop it and remove its data. Of the archive stays what a snapshot pins and, until ``retain_until``, the rest."""
+
+    async def purge(self, key: VolumeKey) -> int:
+        """Drop what is retained of a destroyed volume and no snapshot pins; returns the bytes freed."""
 
     async def tidy(self) -> None:
         """Stop every PostgreSQL that runs on this host and that nobody claimed: what an interrupted job left."""
@@ -109,8 +135,46 @@ class Volumes(Protocol):
     async def forget(self, source: VolumeKey, snapshot_id: str) -> int:
         """Remove a snapshot, published or draft, and what only it needed; returns the bytes freed."""
 
-    async def maintain(self, key: VolumeKey) -> None:
-        """Take a new base backup when one is due, and expire what nothing needs."""
+    async def maintain(self, key: VolumeKey, *, retention: datetime.timedelta) -> None:
+        """Take a base backup when one is due; expire what neither a snapshot nor the retention needs."""
+
+    async def window(self, key: VolumeKey) -> RestorableWindow | None:
+        """The moments that a volume, or what is retained of a destroyed one, can be restored to; None: none."""
+
+    async def archive_state(self, key: VolumeKey) -> ArchiveState:
+        """How far the store is behind the volume."""
+
+    async def copy(
+        self,
+        *,
+        origin: Volumes,
+        source: VolumeKey,
+        snapshot_id: str,
+        as_id: str,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Make a published snapshot of ``origin`` one more, ``as_id``, of these volumes, under the same volume key.
+
+        In one store it is a manifest that pins the same objects, its data key wrapped by ``kms_key_arn``; from another
+        store the objects move. Tells the percentage of the bytes done.
+        """
+
+    async def snapshot_size(self, source: VolumeKey, snapshot_id: str) -> int:
+        """Bytes that the store keeps for a published snapshot, shared ones included."""
+
+
+class Kms(Protocol):
+    """The KMS keys of one account and region."""
+
+    async def resolve(self, key_id: str | None) -> str:
+        """The ARN of an open key of this account by id, ARN, alias or alias ARN; None: the default key.
+
+        Raises KMSKeyNotAccessibleFault.
+        """
+
+    async def is_default(self, arn: str) -> bool:
+        """Whether it is the default key, under which nothing can be shared; raises KMSKeyNotAccessibleFault."""
 
 
 class Gateways(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
 import logging
 
 from stilldb.control import instances
@@ -144,7 +145,8 @@ class Reconciler:
 
     async def _maintain_one(self, cluster: Cluster) -> None:
         try:
-            await self._control.volumes.maintain(cluster.volume)
+            retention = datetime.timedelta(days=cluster.backup_retention_period)
+            await self._control.volumes.maintain(cluster.volume, retention=retention)
         except VolumeError as error:
             log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
             await asyncio.sleep(MAINTAIN_EVERY)

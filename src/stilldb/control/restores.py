@@ -13,7 +13,7 @@ from stilldb.control.views import ClusterView, cluster_view
 from stilldb.domain import engine
 from stilldb.domain.faults import InvalidDBClusterSnapshotStateFault, InvalidParameterCombination
 from stilldb.domain.resources import Job, Snapshot, SnapshotStatus
-from stilldb.domain.volumes import VolumeKey
+from stilldb.domain.volumes import SnapshotTarget, VolumeKey
 
 
 async def from_snapshot(control: Control, new: NewCluster, snapshot_identifier: str) -> ClusterView:
@@ -91,7 +91,8 @@ async def run_restore(run: JobRun) -> None:
         await control.volumes.restore(
             cluster.volume,
             source=VolumeKey(resource_id, int(incarnation)),
-            snapshot_id=cluster.source_snapshot_id,
+            target=SnapshotTarget(cluster.source_snapshot_id),
+            kms_key_arn=None,
             progress=progress,
         )
         await run.reached("volume")

@@ -45,6 +45,56 @@ class SnapshotIntent:
     volume: VolumeKey
     point: RestorePoint
     attributes: Mapping[str, Any]  # the cluster's settings at that moment, JSON values
+    kms_key_arn: str | None = None  # of an encrypted volume: wraps the manifest's own copy of the data key
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SnapshotTarget:
+    """Restore to a published snapshot's restore point."""
+
+    snapshot_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TimeTarget:
+    """Restore to the last commit at or before a moment (UTC, by the database's clock)."""
+
+    time: datetime.datetime
+
+
+RestoreTarget = SnapshotTarget | TimeTarget
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RestorableWindow:
+    """The moments (UTC) that a volume can be restored to: from earliest to latest, both included, without the gaps.
+
+    Gaps are (since, until), ordered; their ends can be restored to.
+    """
+
+    earliest: datetime.datetime
+    latest: datetime.datetime
+    gaps: tuple[tuple[datetime.datetime, datetime.datetime], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """How far the store is behind the volume, and what it lacks."""
+
+    lag_segments: int  # complete WAL segments that wait for the store
+    lag_bytes: int
+    lag_seconds: float  # age of the oldest of them
+    gaps: int  # holes in the archived WAL inside the restorable window
+    store_error: str  # the last one while the store is unavailable, else empty
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a volume tells of its own accord."""
+
+    volume: VolumeKey
+    category: str  # gap, lag, store unavailable, store available, base backup, backup failed
+    message: str
 
 
 class VolumeState(enum.Enum):

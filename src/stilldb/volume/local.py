@@ -9,20 +9,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import json
 import logging
 import pathlib
 from collections.abc import AsyncIterator, Callable
 
 from stilldb.domain.volumes import (
+    ArchiveState,
+    Notice,
     PostgresAddress,
+    RestorableWindow,
     RestorePoint,
+    RestoreTarget,
     SnapshotIntent,
+    SnapshotTarget,
     VolumeError,
     VolumeKey,
     VolumeState,
 )
-from stilldb.postgres import Programs, config, controlfile, template
+from stilldb.postgres import Programs, config, controlfile, lsn, template
 from stilldb.util import failpoints, files
 from stilldb.util.log import event
 from stilldb.volume import backup, recover
@@ -48,8 +54,16 @@ class VolumeSettings:
 class LocalVolumes:
     """Every volume of a state directory."""
 
-    def __init__(self, layout: Layout, programs: Programs, settings: VolumeSettings | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        programs: Programs,
+        settings: VolumeSettings | None = None,
+        *,
+        notify: Callable[[Notice], None] = lambda _: None,
+    ) -> None:
         self._layout = layout
+        self._notify = notify
         self._programs = programs
         self._settings = settings or VolumeSettings()
         self._volumes: dict[VolumeKey, Volume] = {}
@@ -72,8 +86,9 @@ class LocalVolumes:
                 self._layout.templates, self._layout.sockets("template"), self._programs
             )
 
-    async def create(self, key: VolumeKey) -> None:
+    async def create(self, key: VolumeKey, *, kms_key_arn: str | None) -> None:
         """Make the volume from the template, its archive, and its first base backup; PostgreSQL stopped afterwards."""
+        _refuse_encryption(kms_key_arn)
         volume = self._of(key)
         async with volume.lifecycle:
             if volume.paths.complete.exists():
@@ -116,12 +131,22 @@ class LocalVolumes:
         files.write_durably(volume.paths.complete, json.dumps(content).encode())
 
     async def restore(
-        self, key: VolumeKey, *, source: VolumeKey, snapshot_id: str, progress: Callable[[int], None]
+        self,
+        key: VolumeKey,
+        *,
+        source: VolumeKey,
+        target: RestoreTarget,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
     ) -> None:
         """Make the volume from a published snapshot, with an archive of its own; PostgreSQL stopped afterwards.
 
         Its first base backup comes with the first ``maintain`` or ``mark``: reads need not wait for it.
         """
+        _refuse_encryption(kms_key_arn)
+        if not isinstance(target, SnapshotTarget):
+            raise VolumeError("this archive can't be restored to a moment, only to a snapshot")
+        snapshot_id = target.snapshot_id
         volume, archive = self._of(key), self._of(source).archive
         async with volume.lifecycle:
             if volume.paths.complete.exists():
@@ -137,8 +162,14 @@ class LocalVolumes:
                 self._completed(volume)
         progress(100)
 
-    async def destroy(self, key: VolumeKey) -> None:
-        """Stop everything and remove the data; of the archive, what a snapshot pins stays."""
+    async def clone(
+        self, key: VolumeKey, *, source: VolumeKey, kms_key_arn: str | None, progress: Callable[[int], None]
+    ) -> None:
+        """Refused: blocks are not shared here."""
+        raise VolumeError(f"{source.prefix} can't be cloned by copy-on-write: this StillDB shares no blocks")
+
+    async def destroy(self, key: VolumeKey, *, retain_until: datetime.datetime | None) -> None:
+        """Stop everything and remove the data; of the archive, what a snapshot pins stays, and nothing else is retained."""
         volume = self._of(key)
         async with volume.lifecycle:
             volume.holders.clear()
@@ -148,6 +179,38 @@ class LocalVolumes:
             await self._expire(volume)
         files.remove_tree(volume.sockets)
         self._volumes.pop(key, None)
+
+    async def purge(self, key: VolumeKey) -> int:
+        """Nothing is retained but what snapshots pin; returns the bytes freed."""
+        return await self._expire(self._of(key))
+
+    async def window(self, key: VolumeKey) -> RestorableWindow | None:
+        """None: this archive can be restored to snapshots only."""
+        return None
+
+    async def archive_state(self, key: VolumeKey) -> ArchiveState:
+        """Refused: the receiver writes into the archive itself, so there is no lag to measure."""
+        raise VolumeError(f"the archive of {key.prefix} has no store of its own whose state could be told")
+
+    async def copy(
+        self,
+        *,
+        origin: object,
+        source: VolumeKey,
+        snapshot_id: str,
+        as_id: str,
+        kms_key_arn: str | None,
+        progress: Callable[[int], None],
+    ) -> None:
+        """Refused: manifests of this format are not copied."""
+        raise VolumeError(
+            f"the snapshot {snapshot_id} can't be copied: archives of this format keep one manifest"
+        )
+
+    async def snapshot_size(self, source: VolumeKey, snapshot_id: str) -> int:
+        """Bytes of the base backup and the WAL segments that the snapshot pins."""
+        manifest = await asyncio.to_thread(self._of(source).archive.manifest, snapshot_id)
+        return manifest.base.size + len(manifest.segments) * lsn.SEGMENT_BYTES
 
     # -- up and down
 
@@ -231,7 +294,7 @@ class LocalVolumes:
 
     # -- base backups and expiry
 
-    async def maintain(self, key: VolumeKey) -> None:
+    async def maintain(self, key: VolumeKey, *, retention: datetime.timedelta) -> None:
         """Take a new base backup when one is due, and expire what nothing needs."""
         volume = self._of(key)
         if volume.backing_up.locked() or volume.server.status() != "ready" or not volume.holders:
@@ -240,6 +303,7 @@ class LocalVolumes:
             base = await self._back_up(volume, gently=True)
             assert base is not None
             log.info(event("base backup", volume=key.prefix, base=base.base_id, bytes=base.size))
+            self._notify(Notice(key, "base backup", f"A base backup of {base.size} bytes was taken."))
             await self._expire(volume)
 
     async def _base_is_due(self, volume: Volume) -> bool:
@@ -280,6 +344,11 @@ class LocalVolumes:
             async with volume.archive_lock:
                 await asyncio.to_thread(volume.archive.remove_if_empty)
         return freed
+
+
+def _refuse_encryption(kms_key_arn: str | None) -> None:
+    if kms_key_arn is not None:
+        raise VolumeError("archives of this format are not encrypted")
 
 
 def _remove_with_empty_parent(directory: pathlib.Path) -> None:

@@ -26,11 +26,11 @@ PATIENCE = 20.0
 async def volumes() -> AsyncIterator[LocalVolumes]:
     with state_directory() as state:
         opened = open_volumes(state)
-        await opened.create(KEY)
+        await opened.create(KEY, kms_key_arn=None)
         try:
             yield opened
         finally:
-            await opened.destroy(KEY)
+            await opened.destroy(KEY, retain_until=None)
 
 
 async def until_ready(storage: Storage, *, ready: bool = True) -> None:

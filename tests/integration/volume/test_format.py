@@ -14,7 +14,7 @@ from support.volumes import KEY, state_directory, volumes
 async def test_only_the_known_format_is_held() -> None:
     with state_directory() as state:
         async with volumes(state) as opened:
-            await opened.create(KEY)
+            await opened.create(KEY, kms_key_arn=None)
             path = state / "volumes" / KEY.resource_id / str(KEY.incarnation) / "volume.json"
             good = path.read_text()
             assert json.loads(good)["format"] == FORMAT

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from stilldb.domain.volumes import PostgresAddress, VolumeKey, VolumeState
+from stilldb.domain.volumes import PostgresAddress, SnapshotTarget, VolumeKey, VolumeState
 from stilldb.volume.local import LocalVolumes
 from support.volumes import KEY, state_directory, take, volumes
 
@@ -30,7 +30,9 @@ async def connect(address: PostgresAddress) -> asyncpg.Connection:
 
 async def restore(opened: LocalVolumes, key: VolumeKey, snapshot_id: str) -> list[int]:
     told: list[int] = []
-    await opened.restore(key, source=KEY, snapshot_id=snapshot_id, progress=told.append)
+    await opened.restore(
+        key, source=KEY, target=SnapshotTarget(snapshot_id), kms_key_arn=None, progress=told.append
+    )
     assert told == sorted(told)
     assert told[-1] == 100
     return told
@@ -46,7 +48,7 @@ async def numbers(opened: LocalVolumes, key: VolumeKey) -> list[int]:
 async def test_restore_gives_the_state_at_the_point_while_a_writer_runs(state: pathlib.Path) -> None:
     async with volumes(state, RESTORED) as opened:
         assert await opened.observe(KEY) is VolumeState.ABSENT
-        await opened.create(KEY)
+        await opened.create(KEY, kms_key_arn=None)
         assert await opened.observe(KEY) is VolumeState.STOPPED
         address = await opened.hold(KEY, "test")
         assert await opened.observe(KEY) is VolumeState.RUNNING
@@ -87,7 +89,7 @@ async def test_restore_gives_the_state_at_the_point_while_a_writer_runs(state: p
 async def test_two_restores_of_one_snapshot_at_once(state: pathlib.Path) -> None:
     other = VolumeKey("cluster-OTHER", 1)
     async with volumes(state, RESTORED, other) as opened:
-        await opened.create(KEY)
+        await opened.create(KEY, kms_key_arn=None)
         connection = await connect(await opened.hold(KEY, "test"))
         await connection.execute("CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
         await connection.close()
@@ -98,12 +100,12 @@ async def test_two_restores_of_one_snapshot_at_once(state: pathlib.Path) -> None
 
 async def test_a_snapshot_outlives_its_volume_and_frees_its_space_when_it_goes(state: pathlib.Path) -> None:
     async with volumes(state, RESTORED) as opened:
-        await opened.create(KEY)
+        await opened.create(KEY, kms_key_arn=None)
         connection = await connect(await opened.hold(KEY, "test"))
         await connection.execute("CREATE TABLE t AS SELECT generate_series(1, 10) AS n")
         await connection.close()
         await take(opened, "one")
-        await opened.destroy(KEY)
+        await opened.destroy(KEY, retain_until=None)
         assert await opened.observe(KEY) is VolumeState.ABSENT
         await restore(opened, RESTORED, "one")
         assert await numbers(opened, RESTORED) == list(range(1, 11))

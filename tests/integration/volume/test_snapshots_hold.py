@@ -13,7 +13,7 @@ import pytest
 
 from stilldb.domain.volumes import PostgresAddress, VolumeKey
 from stilldb.volume.local import LocalVolumes, VolumeSettings
-from support.volumes import KEY, state_directory, take, volumes
+from support.volumes import DAY, KEY, state_directory, take, volumes
 
 OFTEN = VolumeSettings(base_after_bytes=8 << 20, base_after_share=0.0)
 
@@ -73,7 +73,7 @@ class Writer:
 
 @contextlib.asynccontextmanager
 async def writing(opened: LocalVolumes, ballast: int = 100) -> AsyncIterator[Writer]:
-    await opened.create(KEY)
+    await opened.create(KEY, kms_key_arn=None)
     connection = await connect(await opened.hold(KEY, "writer"))
     await connection.execute("CREATE TABLE t (n int PRIMARY KEY, ballast text)")
     # Not compressed, so that the ballast fills the WAL.
@@ -138,7 +138,7 @@ async def test_snapshots_across_base_backups_restore_from_the_newest_before_them
         async with writing(opened, ballast=20_000) as writer:
             for n in range(3):
                 await writer.reaches((n + 1) * 600)
-                await opened.maintain(KEY)  # some 12 MB of WAL later: a new base backup is due
+                await opened.maintain(KEY, retention=DAY)  # some 12 MB of WAL later: a new base backup is due
                 before = writer.acknowledged
                 await take(opened, f"s{n}")
                 held.append(before)
@@ -156,7 +156,7 @@ async def test_deleting_a_snapshot_frees_what_only_it_needed(state: pathlib.Path
         async with writing(opened, ballast=20_000) as writer:
             for n in range(3):
                 await writer.reaches((n + 1) * 600)
-                await opened.maintain(KEY)
+                await opened.maintain(KEY, retention=DAY)
                 await take(opened, f"s{n}")
         archive = opened._of(KEY).archive
         needed = {n: archive.manifest(f"s{n}") for n in range(3)}
@@ -182,10 +182,10 @@ async def test_manual_snapshots_outlive_their_volume(state: pathlib.Path) -> Non
             await writer.reaches(300)
             await take(opened, "early")
             await writer.reaches(1200)
-            await opened.maintain(KEY)
+            await opened.maintain(KEY, retention=DAY)
             await take(opened, "late")
         await opened.release(KEY, "writer")
-        await opened.destroy(KEY)
+        await opened.destroy(KEY, retain_until=None)
         assert not list((state / "volumes").iterdir())
         early = await restored(opened, "early", one)
         late = await restored(opened, "late", two)

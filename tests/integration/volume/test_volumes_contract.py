@@ -8,7 +8,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stilldb.control.ports import Volumes
-from stilldb.domain.volumes import RestorePoint, SnapshotIntent, VolumeError, VolumeKey, VolumeState
+from stilldb.domain.volumes import (
+    RestorePoint,
+    SnapshotIntent,
+    SnapshotTarget,
+    VolumeError,
+    VolumeKey,
+    VolumeState,
+)
 from support.twins import MemoryVolumes
 from support.volumes import KEY, state_directory
 from support.volumes import volumes as real_volumes
@@ -34,9 +41,9 @@ async def test_up_and_down(volumes: Volumes) -> None:
     assert await volumes.observe(KEY) is VolumeState.ABSENT
     with pytest.raises(VolumeError):
         await volumes.hold(KEY, "a")
-    await volumes.create(KEY)
+    await volumes.create(KEY, kms_key_arn=None)
     assert await volumes.observe(KEY) is VolumeState.STOPPED
-    await volumes.create(KEY)  # nothing to do
+    await volumes.create(KEY, kms_key_arn=None)  # nothing to do
     address = await volumes.hold(KEY, "a")
     assert await volumes.hold(KEY, "b") == address
     assert await volumes.observe(KEY) is VolumeState.RUNNING
@@ -52,13 +59,13 @@ async def test_up_and_down(volumes: Volumes) -> None:
     assert await volumes.observe(KEY) is VolumeState.RUNNING, "a claim holds too"
     await volumes.close()
     assert await volumes.observe(KEY) is VolumeState.STOPPED
-    await volumes.destroy(KEY)
-    await volumes.destroy(KEY)
+    await volumes.destroy(KEY, retain_until=None)
+    await volumes.destroy(KEY, retain_until=None)
     assert await volumes.observe(KEY) is VolumeState.ABSENT
 
 
 async def test_a_snapshot_from_mark_to_forget(volumes: Volumes) -> None:
-    await volumes.create(KEY)
+    await volumes.create(KEY, kms_key_arn=None)
     with pytest.raises(VolumeError):
         await volumes.mark(KEY, "too-early")
     await volumes.hold(KEY, "a")
@@ -73,22 +80,30 @@ async def test_a_snapshot_from_mark_to_forget(volumes: Volumes) -> None:
         await volumes.draft(wanted)
         await volumes.verify(wanted)
     with pytest.raises(VolumeError):
-        await volumes.restore(COPY, source=KEY, snapshot_id="s", progress=lambda _: None)
+        await volumes.restore(
+            COPY, source=KEY, target=SnapshotTarget("s"), kms_key_arn=None, progress=lambda _: None
+        )
     with pytest.raises(VolumeError):
         await volumes.verify(dataclasses.replace(wanted, point=first))
     await volumes.publish(wanted)
     await volumes.publish(wanted)
     await volumes.verify(wanted)
     told: list[int] = []
-    await volumes.restore(COPY, source=KEY, snapshot_id="s", progress=told.append)
+    await volumes.restore(
+        COPY, source=KEY, target=SnapshotTarget("s"), kms_key_arn=None, progress=told.append
+    )
     assert told == sorted(told)
     assert told[-1] == 100
     assert await volumes.observe(COPY) is VolumeState.STOPPED
-    await volumes.destroy(KEY)
-    await volumes.destroy(COPY)
-    await volumes.restore(COPY, source=KEY, snapshot_id="s", progress=lambda _: None)
+    await volumes.destroy(KEY, retain_until=None)
+    await volumes.destroy(COPY, retain_until=None)
+    await volumes.restore(
+        COPY, source=KEY, target=SnapshotTarget("s"), kms_key_arn=None, progress=lambda _: None
+    )
     assert await volumes.forget(KEY, "s") > 0
     assert await volumes.forget(KEY, "s") == 0
     other = VolumeKey("cluster-NONE", 1)
     with pytest.raises(VolumeError):
-        await volumes.restore(other, source=KEY, snapshot_id="s", progress=lambda _: None)
+        await volumes.restore(
+            other, source=KEY, target=SnapshotTarget("s"), kms_key_arn=None, progress=lambda _: None
+        )
