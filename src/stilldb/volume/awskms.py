@@ -47,9 +47,8 @@ class AwsKms:
         endpoint: str | None = None,
         session: botocore.session.Session | None = None,
     ) -> None:
-        logging.getLogger("botocore").setLevel(
-            logging.INFO
-        )  # its debug log shows requests and answers: data keys
+        # Its debug log shows requests and answers, and in them data keys.
+        logging.getLogger("botocore").setLevel(logging.INFO)
         config = botocore.config.Config(
             connect_timeout=5, read_timeout=15, retries={"mode": "standard", "max_attempts": 3}
         )

@@ -138,6 +138,14 @@ def test_hostile_bytes_in_a_plain_container_give_an_error_or_what_its_checksum_s
     assert raw == b"raw bytes " * 30
 
 
+def test_what_was_spoilt_before_it_was_sealed_is_found_by_the_inner_checksum() -> None:
+    noise = os.urandom(1_000)
+    content = bytearray(seal("a", noise, key=None))
+    content[500] ^= 1
+    with pytest.raises(DamagedObject, match="content does not match"):
+        unseal("a", resealed(bytes(content)), keys=None)
+
+
 def test_the_name_is_in_the_way_of_a_swap() -> None:
     content = seal("a/1", b"x" * 100, key=KEY)
     renamed = resealed(content.replace(b"a/1", b"a/2"))

@@ -129,7 +129,10 @@ class LocalStore:
             return
         self._make_folder(folder.parent)
         with contextlib.suppress(FileNotFoundError):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(
+                FileExistsError
+            ):  # not exist_ok, which fails when it is removed meanwhile
+                folder.mkdir(mode=0o700)
             files.flush_directory(folder.parent)
             self._flushed.add(folder)
 

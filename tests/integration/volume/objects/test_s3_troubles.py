@@ -137,6 +137,13 @@ async def test_that_the_object_is_missing_is_believed_only_where_one_is_asked_fo
             await listed(store)
 
 
+async def test_a_look_at_a_store_that_is_down_is_not_repeated_as_a_get() -> None:
+    async with server(http("503 Slow Down", b"")) as (store, requests):
+        with pytest.raises(StoreUnavailable):
+            await store.size("a/b")
+        assert {request[:5] for request in requests} == {b"HEAD "}
+
+
 async def test_half_an_answer_is_not_an_object() -> None:
     whole = http("200 OK", b"x" * 100_000, 'ETag: "1"', "Last-Modified: Tue, 24 Nov 2026 09:00:00 GMT")
     async with server(whole) as (store, _):
