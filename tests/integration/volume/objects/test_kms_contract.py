@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+import stilldb.control.ports
 from stilldb.domain.faults import KMSKeyNotAccessibleFault
 from stilldb.domain.volumes import VolumeError
 from stilldb.volume.awskms import AwsKms
 from stilldb.volume.keyring import DEFAULT_ALIAS, Kms, KmsUnavailable, LocalKeyring
+from stilldb.volume.kmsnames import KmsNames
 from support.s3 import ACCESS_KEY, REGION, SECRET_KEY, client
 
 ACCOUNT = "123456789012"
@@ -142,6 +144,21 @@ async def test_a_disabled_key_opens_nothing_until_it_is_enabled(local: Service) 
             await call
     await local.enable(arn)
     assert await local.kms.unwrap(wrapped, arn, CONTEXT) == made
+
+
+async def test_names_lead_to_an_open_key(service: Service) -> None:
+    names: stilldb.control.ports.Kms = KmsNames(service.kms)
+    arn, default = await service.create(), await names.resolve(None)
+    assert await names.resolve(arn.rpartition("/")[2]) == await names.resolve(arn) == arn
+    assert await names.resolve(DEFAULT_ALIAS) == default != arn
+    assert (await names.is_default(default), await names.is_default(arn)) == (True, False)
+    await service.disable(arn)
+    assert await names.is_default(arn) is False
+    with pytest.raises(KMSKeyNotAccessibleFault, match=f"Specified KMS key .{arn}. .*is disabled"):
+        await names.resolve(arn)
+    for wrong in ("", "no-key"):
+        with pytest.raises(KMSKeyNotAccessibleFault, match="Specified KMS key"):
+            await names.resolve(wrong)
 
 
 @pytest.mark.parametrize(
