@@ -8,6 +8,8 @@ SEGMENT_BYTES = 16 * 1024 * 1024
 _PER_ID = 0x1_0000_0000 // SEGMENT_BYTES
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})", re.ASCII)
 
+_HISTORY = re.compile(r"([0-9A-F]{8})\.history", re.ASCII)
+
 
 def parse(text: str) -> int:
     """``0/16B3748`` as a byte position; raises ValueError."""
@@ -35,6 +37,12 @@ def segment_name(timeline: int, number: int) -> str:
 def history_name(timeline: int) -> str:
     """The file name of a timeline's history."""
     return f"{timeline:08X}.history"
+
+
+def parse_history(name: str) -> int | None:
+    """The timeline of a history file's name; None for other files."""
+    match = _HISTORY.fullmatch(name)
+    return None if match is None else int(match[1], 16)
 
 
 def parse_segment(name: str) -> tuple[int, int] | None:

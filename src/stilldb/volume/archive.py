@@ -1,225 +1,333 @@
-"""One volume's archive on disk: base backups and WAL segments as they lie there, snapshots written, space freed."""
+"""One volume's archive in an object store: its base backups, WAL and record, read and verified, and put.
+
+What lies in the local spool counts as archived too. Reads accept archives of format 1: WAL as it is, base backups as
+directories. Snapshots are in snapshots.py, what goes away in expire.py.
+"""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import copy
+import dataclasses
 import pathlib
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
-from stilldb.domain.volumes import SnapshotIntent, VolumeError
+from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import lsn
 from stilldb.util import files
-from stilldb.volume import expire
-from stilldb.volume.layout import ArchivePaths, Layout
+from stilldb.volume import container
+from stilldb.volume.datakeys import DataKeys
+from stilldb.volume.keyring import Kms
+from stilldb.volume.keys import ArchiveKeys, Kind
 from stilldb.volume.manifest import (
+    ArchiveRecord,
     Base,
     Manifest,
-    choose_base,
-    dump_manifest,
+    WrappedKey,
+    dump_base,
+    dump_record,
     load_base,
     load_manifest,
+    load_record,
 )
+from stilldb.volume.objects.store import ObjectMissing, ObjectStore, retried
 
-_EXPIRED = ".expired"
-_DRAFT = ".draft"
+PARTIAL = ".partial"
+_READ_WITHIN = 60.0  # seconds that a read bears a store that is unavailable
+_T = TypeVar("_T")
+
+
+@dataclasses.dataclass(slots=True)
+class _Index:
+    """What the store holds, as it was read once and changed by this process, the only writer, since."""
+
+    bases: dict[str, Base] | None = None
+    sealed: dict[tuple[int, int], int] | None = None  # (timeline, number) -> bytes of the object
+    record: ArchiveRecord | None = None
 
 
 class Archive:
-    """The archive of one volume. Everything is read from the disk each time: nothing here can be stale."""
+    """The archive of one volume. Everything may raise VolumeError, what opens data keys KMSKeyNotAccessibleFault."""
 
-    def __init__(self, layout: Layout, paths: ArchivePaths) -> None:
-        self._layout = layout
-        self.paths = paths
+    def __init__(
+        self,
+        store: ObjectStore,
+        keys: ArchiveKeys,
+        *,
+        spool: pathlib.Path | None = None,
+        kms: Kms | None = None,
+        wrapped: Sequence[WrappedKey] | None = None,
+        local_root: pathlib.Path | None = None,
+    ) -> None:
+        """``wrapped``: the data keys, where they are known already; None: as the record has them.
 
-    def prepare(self) -> None:
-        """Make its directories."""
-        for path in (self.paths.wal, self.paths.bases, self.paths.snapshots):
-            self._layout.make(path)
+        ``local_root``: the directory of a local store, in which base backups of format 1 can be read.
+        """
+        self.store = store
+        self.keys = keys
+        self.spool = spool
+        self._kms = kms
+        self._local_root = local_root
+        self._index = _Index()
+        self._secrets = None if wrapped is None else DataKeys(kms, keys.volume, wrapped)
 
-    def exists(self) -> bool:
-        """Whether there is an archive."""
-        return self.paths.root.exists()
+    def under(self, wrapped: Sequence[WrappedKey]) -> Archive:
+        """The same archive, opened by these wrapped data keys: those of a snapshot's manifest."""
+        other = copy.copy(self)
+        other._secrets = DataKeys(self._kms, self.keys.volume, wrapped)
+        return other
 
-    def bases(self) -> list[Base]:
-        """Every complete base backup; a damaged description raises VolumeError."""
-        if not self.paths.bases.exists():
-            return []
-        # Drafts and expired ones hold a description too, but have another name than it says.
-        names = [entry.name for entry in os.scandir(self.paths.bases)]
-        found = (self.paths.base(name) for name in names if not name.endswith((_EXPIRED, _DRAFT)))
-        return [load_base(base.complete.read_bytes()) for base in found if base.complete.exists()]
+    def forget_index(self) -> None:
+        """Look into the store again before the next answer."""
+        self._index.bases = self._index.sealed = self._index.record = None
 
-    def lacks_base(self) -> bool:
-        """Whether no base backup could serve the next snapshot."""
-        return self.paths.gap.exists() or not self.bases()
+    async def secrets(self) -> DataKeys:
+        """The data keys."""
+        if self._secrets is None:
+            self._secrets = DataKeys(self._kms, self.keys.volume, (await self.record()).keys)
+        return self._secrets
 
-    def note_gap(self) -> None:
-        """Remember, beyond this process, that WAL was lost: the base backups before it serve no later snapshot."""
-        files.write_durably(self.paths.gap, b"")
+    # -- what there is
 
-    def bridge_gap(self) -> None:
-        """A new base backup is there."""
-        if self.paths.gap.exists():
-            self.paths.gap.unlink()
-            files.flush_directory(self.paths.root)
+    async def record(self) -> ArchiveRecord:
+        """What is known of the archive as a whole; nothing in one of format 1."""
+        if self._index.record is None:
+            try:
+                self._index.record = load_record(await self.get(self.keys.record))
+            except ObjectMissing:
+                self._index.record = ArchiveRecord()
+        return self._index.record
 
-    def segments(self) -> dict[str, int]:
-        """Name to size in bytes of every WAL segment, the newest ``.partial``."""
-        if not self.paths.wal.exists():
-            return {}
-        return {
-            entry.name: entry.stat().st_size
-            for entry in os.scandir(self.paths.wal)
-            if lsn.parse_segment(entry.name)
-        }
+    async def save_record(self, record: ArchiveRecord) -> None:
+        """Keep the record."""
+        await self.store.put(self.keys.record, dump_record(record))
+        self._index.record = record
 
-    def manifest(self, snapshot_id: str) -> Manifest:
-        """A published snapshot's manifest; raises VolumeError when there is none or it is damaged."""
-        return self._read(self.paths.manifest(snapshot_id))
+    async def bases(self) -> list[Base]:
+        """Every complete base backup, the oldest first; a damaged description raises VolumeError."""
+        if self._index.bases is None:
+            found: dict[str, Base] = {}
+            async for entry in self.store.list(self.keys.bases):
+                parsed = self.keys.parse(entry.key)
+                # What an interrupted backup or expiry of format 1 left has another name than it says.
+                if parsed.kind is Kind.BASE and not parsed.owner.endswith((".draft", ".expired")):
+                    found[parsed.owner] = await self.base(parsed.owner)
+            self._index.bases = found
+        return sorted(self._index.bases.values(), key=lambda base: base.start_lsn)
 
-    def _read(self, path: pathlib.Path) -> Manifest:
-        try:
-            return load_manifest(path.read_bytes())
-        except FileNotFoundError:
-            raise VolumeError(f"there is no {path}") from None
+    async def base(self, base_id: str) -> Base:
+        """One base backup as the store describes it now."""
+        base = load_base(await self.get(self.keys.base(base_id)))
+        if base.base_id != base_id:
+            raise VolumeError(f"the description of base backup {base_id} is that of {base.base_id}")
+        return base
 
-    def manifests(self) -> list[Manifest]:
-        """Every snapshot's manifest, published or draft: each pins what it names."""
-        if not self.paths.snapshots.exists():
-            return []
-        names = [entry.name for entry in os.scandir(self.paths.snapshots)]
-        paths = [
-            path for name in names for path in (self.paths.manifest(name), self.paths.manifest_draft(name))
-        ]
-        return [self._read(path) for path in paths if path.exists()]
-
-    def draft(self, intent: SnapshotIntent) -> None:
-        """Choose the base backup and write the manifest's draft, which pins it."""
-        if self.paths.manifest(intent.snapshot_id).exists():
-            return
-        base = choose_base(self.bases(), intent.point)
-        if base is None:
-            raise VolumeError(
-                f"no base backup of {intent.volume.prefix} ended before {lsn.text(intent.point.lsn)} on timeline "
-                f"{intent.point.timeline}"
-            )
-        path = self.paths.manifest_draft(intent.snapshot_id)
-        self._layout.make(path.parent)
-        files.write_durably(path, dump_manifest(Manifest.of(intent, base)))
-        files.flush_directory(self.paths.snapshots)
-
-    def verify(self, intent: SnapshotIntent) -> None:
-        """Check the manifest and that every object it names is there in full length."""
-        published = self.paths.manifest(intent.snapshot_id)
-        manifest = self._read(
-            published if published.exists() else self.paths.manifest_draft(intent.snapshot_id)
-        )
-        if manifest.point.lsn != intent.point.lsn and not published.exists():
-            raise VolumeError(f"the draft of snapshot {intent.snapshot_id} is of another restore point")
-        self.check_objects(manifest)
-
-    def check_objects(self, manifest: Manifest) -> None:
-        """The base backup is complete, the WAL from it to the restore point has no hole, its timeline has its history."""
-        try:
-            base = load_base(self.paths.base(manifest.base.base_id).complete.read_bytes())
-        except FileNotFoundError as error:
-            raise VolumeError(
-                f"the archive {self.paths.root} lacks a base backup: {error.filename}"
-            ) from None
-        if base != manifest.base:
-            raise VolumeError(f"the base backup {base.base_id} is not the one that the manifest names")
-        self.segment_files(manifest)
-        self.history_file(manifest)
-
-    def _segment_file(self, manifest: Manifest, number: int) -> pathlib.Path:
-        """The file of a segment that a manifest needs; only the last may be the one still being received."""
-        name = lsn.segment_name(manifest.point.timeline, number)
-        # The receiver renames a segment when it is complete: between two looks, so the final name is looked at twice.
-        candidates = [name, f"{name}.partial", name] if number == manifest.segments[-1] else [name]
-        for path in (self.paths.wal / candidate for candidate in candidates):
-            if _size(path) == lsn.SEGMENT_BYTES:
-                return path
-        raise VolumeError(f"the archive {self.paths.root} lacks WAL segment {name}, or it is short")
-
-    def segment_files(self, manifest: Manifest) -> list[pathlib.Path]:
-        """The file of every WAL segment of a manifest, in order; raises VolumeError when one is missing."""
-        return [self._segment_file(manifest, number) for number in manifest.segments]
-
-    def history_file(self, manifest: Manifest) -> pathlib.Path | None:
-        """The history of the snapshot's timeline, without which it can't be a target; the first timeline has none."""
-        if manifest.point.timeline == 1:
-            return None
-        path = self.paths.wal / lsn.history_name(manifest.point.timeline)
-        if not path.exists():
-            raise VolumeError(f"the archive {self.paths.root} lacks the timeline history {path.name}")
-        return path
-
-    def publish(self, intent: SnapshotIntent) -> None:
-        """Give the manifest its name: from here on the snapshot exists."""
-        draft, final = self.paths.manifest_draft(intent.snapshot_id), self.paths.manifest(intent.snapshot_id)
-        if not final.exists():
-            draft.rename(final)
-            files.flush_directory(final.parent)
-
-    def forget(self, snapshot_id: str) -> None:
-        """Remove a snapshot's manifest, published or draft; what only it needed goes with the next ``expire``."""
-        folder = self.paths.manifest(snapshot_id).parent
-        if folder.exists():
-            # The name first: half a removal must not leave a manifest whose objects are gone.
-            self.paths.manifest(snapshot_id).unlink(missing_ok=True)
-            files.flush_directory(folder)
-            files.remove_tree(folder)
-            files.flush_directory(self.paths.snapshots)
-
-    def expire(self, *, live: bool) -> list[pathlib.Path]:
-        """Take away the names of what nothing needs, quickly; returns what ``sweep`` is to remove, earlier ones included."""
-        verdicts = expire.verdicts(
-            bases=self.bases(), segments=self.segments(), manifests=self.manifests(), live=live
-        )
-        for verdict in verdicts:
-            if not verdict.keep:
-                path = (
-                    self.paths.base(verdict.name).root
-                    if verdict.kind == "base"
-                    else self.paths.wal / verdict.name
+    async def chain_of(self, base: Base) -> tuple[Base, ...]:
+        """The base backups that ``base`` stands on and itself, the full one first; raises VolumeError when one is missing."""
+        known = {other.base_id: other for other in await self.bases()}
+        chain = [base]
+        while (parent := chain[0].parent) is not None:
+            if parent not in known or len(chain) > len(known):
+                raise VolumeError(
+                    f"the archive {self.keys.volume.prefix} lacks base backup {parent}, on which {chain[0].base_id} stands"
                 )
-                path.rename(path.with_name(path.name + _EXPIRED))
-        return self._named(_EXPIRED)
+            chain.insert(0, known[parent])
+        return tuple(chain)
 
-    def leftovers(self) -> list[pathlib.Path]:
-        """What an interrupted base backup or sweep left; asked only while no base backup runs."""
-        return self._named(_EXPIRED, _DRAFT)
+    async def manifest(self, snapshot_id: str) -> Manifest:
+        """A published snapshot's manifest; raises VolumeError when there is none or it is damaged."""
+        return await self._manifest(self.keys.manifest(snapshot_id), snapshot_id)
 
-    def _named(self, *endings: str) -> list[pathlib.Path]:
-        folders = [folder for folder in (self.paths.bases, self.paths.wal) if folder.exists()]
-        return [
-            pathlib.Path(entry.path)
-            for folder in folders
-            for entry in os.scandir(folder)
-            if entry.name.endswith(endings)
-        ]
+    async def draft(self, snapshot_id: str) -> Manifest:
+        """The manifest of a snapshot that is not published yet."""
+        return await self._manifest(self.keys.draft(snapshot_id), snapshot_id)
 
-    def remove_if_empty(self) -> None:
-        """An archive without snapshots of a volume that is gone has no reason to be."""
-        if self.exists() and not os.listdir(self.paths.snapshots):
-            files.remove_tree(self.paths.root)
-            if not os.listdir(self.paths.root.parent):
-                self.paths.root.parent.rmdir()
+    async def _manifest(self, key: str, snapshot_id: str) -> Manifest:
+        manifest = load_manifest(await self.get(key))
+        if manifest.snapshot_id != snapshot_id or manifest.volume != self.keys.volume:
+            raise VolumeError(f"the manifest of snapshot {snapshot_id} is that of {manifest.snapshot_id}")
+        return manifest
+
+    async def manifests(self) -> list[Manifest]:
+        """Every snapshot's manifest, published or draft: each pins what it names."""
+        found = []
+        async for entry in self.store.list(self.keys.snapshots):
+            parsed = self.keys.parse(entry.key)
+            if parsed.kind in {Kind.MANIFEST, Kind.DRAFT}:
+                try:
+                    found.append(await self._manifest(entry.key, parsed.owner))
+                except ObjectMissing:  # published or forgotten since it was listed
+                    if parsed.kind is Kind.DRAFT:
+                        found += [
+                            item for item in [await self._if_there(self.manifest(parsed.owner))] if item
+                        ]
+        return found
+
+    async def _if_there(self, looked: Awaitable[_T]) -> _T | None:
+        try:
+            return await looked
+        except ObjectMissing:
+            return None
+
+    async def sealed(self) -> dict[tuple[int, int], int]:
+        """(timeline, number) of every segment in the store, with the size of its object in bytes."""
+        if self._index.sealed is None:
+            found: dict[tuple[int, int], int] = {}
+            async for entry in self.store.list(self.keys.wal):
+                parsed = self.keys.parse(entry.key)
+                if parsed.kind is Kind.SEGMENT and not parsed.owner.endswith(PARTIAL):
+                    found[parsed.timeline, parsed.number] = entry.size
+            self._index.sealed = found
+        return self._index.sealed
+
+    async def segments(self) -> dict[int, set[int]]:
+        """The numbers of the segments by timeline, in the store or the spool, the newest perhaps partial."""
+        numbers: dict[int, set[int]] = {}
+        spooled = [] if self.spool is None else [path.name for path in _entries(self.spool)]
+        parsed = [found for name in spooled if (found := lsn.parse_segment(name))]
+        for timeline, number in [*(await self.sealed()), *parsed]:
+            numbers.setdefault(timeline, set()).add(number)
+        return numbers
+
+    # -- reading, verified
+
+    async def part(self, base: Base, number: int) -> bytes:
+        """Raw bytes of the tar stream of a base backup: its part ``number``, from 0."""
+        return await self._unsealed(self.keys.part(base.base_id, number))
+
+    async def backup_manifest(self, base: Base) -> bytes:
+        """PostgreSQL's backup_manifest of a base backup."""
+        if base.form == "directory":
+            return await self.get(self.keys.plain_backup_manifest(base.base_id))
+        return await self._unsealed(self.keys.backup_manifest(base.base_id))
+
+    def directory(self, base: Base) -> pathlib.Path:
+        """Where the copied data directory of a base backup of format 1 lies."""
+        if base.form != "directory" or self._local_root is None:
+            raise VolumeError(f"the base backup {base.base_id} is no directory of this host")
+        return self._local_root / self.keys.base_folder(base.base_id) / "data"
+
+    async def segment(self, timeline: int, number: int) -> bytes | None:
+        """16 MiB of WAL, from the spool or the store; the unfinished newest one too. None when there is none."""
+        # A segment goes from partial to complete to the store: looked for in that direction it is met once at least.
+        for look in (self._spooled, self._partial, self._spooled, self._sealed, self._plain_partial):
+            content = await look(timeline, number)
+            if content is not None:
+                if len(content) != lsn.SEGMENT_BYTES:
+                    raise VolumeError(
+                        f"the WAL segment {lsn.segment_name(timeline, number)} of {self.keys.volume.prefix} is damaged: "
+                        f"it is short, {len(content)} bytes"
+                    )
+                return content
+        return None
+
+    async def last_segment(self, manifest: Manifest) -> bytes:
+        """The segment of a snapshot's restore point, complete or not."""
+        if manifest.tail:
+            return await self._unsealed(self.keys.tail(manifest.snapshot_id))
+        number = manifest.segments[-1]
+        content = await self.segment(manifest.point.timeline, number)
+        if content is None:
+            name = lsn.segment_name(manifest.point.timeline, number)
+            raise VolumeError(f"the archive {self.keys.volume.prefix} lacks WAL segment {name}")
+        return content
+
+    async def history(self, timeline: int) -> bytes | None:
+        """A timeline's history file; None when there is none, as of the first."""
+        content = await self._from_spool(lsn.history_name(timeline))
+        if content is None:
+            key = self.keys.history(timeline)
+            content = await self._if_there(self._unsealed(key, plain=True))
+        return content
+
+    async def _spooled(self, timeline: int, number: int) -> bytes | None:
+        return await self._from_spool(lsn.segment_name(timeline, number))
+
+    async def _partial(self, timeline: int, number: int) -> bytes | None:
+        return await self._from_spool(lsn.segment_name(timeline, number) + PARTIAL)
+
+    async def _from_spool(self, name: str) -> bytes | None:
+        if self.spool is None:
+            return None
+        return await asyncio.to_thread(_content, self.spool / name)
+
+    async def _sealed(self, timeline: int, number: int) -> bytes | None:
+        return await self._if_there(self._unsealed(self.keys.segment(timeline, number), plain=True))
+
+    async def _plain_partial(self, timeline: int, number: int) -> bytes | None:
+        return await self._if_there(self._unsealed(self.keys.segment(timeline, number) + PARTIAL, plain=True))
+
+    async def _unsealed(self, key: str, *, plain: bool = False) -> bytes:
+        """The raw bytes of an object; ``plain``: format 1 has it as it is, where nothing is encrypted."""
+        content = await self.get(key)
+        opened = await (await self.secrets()).opened()
+        if plain and opened is None and not container.is_sealed(content):
+            return content
+        return await asyncio.to_thread(container.unseal, key, content, keys=opened)
+
+    async def get(self, key: str) -> bytes:
+        """An object as it is, asked for again while the store is unavailable for a moment; raises ObjectMissing."""
+        return await self._patiently(lambda: self.store.get(key))
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        return await retried(attempt, within=_READ_WITHIN)
+
+    # -- putting
+
+    async def seal(self, key: str, raw: bytes) -> int:
+        """Put raw bytes as a container, encrypted where the archive is; returns the size of the object."""
+        data_key = await (await self.secrets()).sealing()
+        content = await asyncio.to_thread(container.seal, key, raw, key=data_key)
+        await self.store.put(key, content)
+        return len(content)
+
+    async def seal_segment(self, timeline: int, number: int, raw: bytes) -> None:
+        """Put a segment."""
+        sealed = await self.sealed()
+        sealed[timeline, number] = await self.seal(self.keys.segment(timeline, number), raw)
+
+    async def add_base(self, base: Base) -> None:
+        """Put the description of a base backup, whose parts are there: from here on it exists."""
+        await self.bases()
+        await self.store.put(self.keys.base(base.base_id), dump_base(base))
+        assert self._index.bases is not None
+        self._index.bases[base.base_id] = base
+
+    async def remove_bases(self, base_ids: Iterable[str]) -> None:
+        """Take the descriptions away: the base backups are none any more; their other objects are to follow."""
+        await self.bases()
+        assert self._index.bases is not None
+        doomed = list(base_ids)
+        for base_id in doomed:
+            self._index.bases.pop(base_id, None)
+        await self.store.delete([self.keys.base(base_id) for base_id in doomed])
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        """Remove objects that nothing needs."""
+        doomed = list(keys)
+        sealed = await self.sealed()
+        for key in doomed:
+            parsed = self.keys.parse(key)
+            if parsed.kind is Kind.SEGMENT and not parsed.owner.endswith(PARTIAL):
+                sealed.pop((parsed.timeline, parsed.number), None)
+        await self.store.delete(doomed)
+
+    def remove_plain(self, base_id: str) -> None:
+        """Remove what is left of a base backup of format 1; its empty directories no store knows."""
+        if self._local_root is not None:
+            files.remove_tree(self._local_root / self.keys.base_folder(base_id))
 
 
-def _size(path: pathlib.Path) -> int | None:
+def _content(path: pathlib.Path) -> bytes | None:
     try:
-        return path.stat().st_size
+        return path.read_bytes()
     except FileNotFoundError:
         return None
 
 
-def sweep(paths: list[pathlib.Path]) -> int:
-    """Remove files and directories, even if another sweep is at it; returns the bytes freed."""
-    freed = 0
-    for path in paths:
-        if path.is_dir():
-            freed += files.remove_tree(path)
-        else:
-            freed += _size(path) or 0
-            path.unlink(missing_ok=True)
-    return freed
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []

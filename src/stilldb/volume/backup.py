@@ -12,9 +12,9 @@ import secrets
 from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import Programs, config, lsn
 from stilldb.util import failpoints, files, processes
-from stilldb.volume.archive import Archive
 from stilldb.volume.layout import BasePaths, Layout
 from stilldb.volume.manifest import Base, dump_base
+from stilldb.volume.plain import Archive
 
 _NICE = 10
 
@@ -71,14 +71,22 @@ async def verify(programs: Programs, data: pathlib.Path) -> None:
 def _describe(base_id: str, draft: BasePaths) -> Base:
     manifest = json.loads((draft.data / "backup_manifest").read_bytes())
     ranges = manifest["WAL-Ranges"]
+    size = sum(int(file["Size"]) for file in manifest["Files"])
+    now = datetime.datetime.now(datetime.UTC).isoformat()
     return Base(
         base_id=base_id,
+        form="directory",
+        parent=None,
+        stored=size,
+        parts=0,
+        started_at=now,
+        data_key_id=None,
         timeline=int(ranges[-1]["Timeline"]),
         system_identifier=int(manifest["System-Identifier"]),
         start_lsn=lsn.parse(ranges[0]["Start-LSN"]),
         end_lsn=lsn.parse(ranges[-1]["End-LSN"]),
-        size=sum(int(file["Size"]) for file in manifest["Files"]),
-        finished_at=datetime.datetime.now(datetime.UTC).isoformat(),
+        size=size,
+        finished_at=now,
     )
 
 

@@ -29,7 +29,7 @@ class Layout:
     def prepare(self) -> None:
         """Make the directories that everything stands in."""
         files.make_directory(self.state, 0o755 if self.owner else 0o700, None)
-        for name in ("volumes", "archive", "templates", "run", "log"):
+        for name in ("volumes", "archive", "templates", "scratch", "run", "log"):
             files.make_directory(self.state / name, 0o700, self.owner)
         files.make_directory(self.state / "postgresql", 0o755, None)
 
@@ -65,6 +65,16 @@ class Layout:
         """Every volume of which there is something on this host."""
         folders = (self.state / "volumes").glob("*/*/")
         return [VolumeKey(path.parent.name, int(path.name)) for path in folders if path.name.isdigit()]
+
+    @property
+    def archive_root(self) -> pathlib.Path:
+        """The root of the local object store; archives of format 1 lie in it as they are."""
+        return self.state / "archive"
+
+    @property
+    def scratch(self) -> pathlib.Path:
+        """Throw-away PostgreSQLs: trial restores, snapshots that are looked into."""
+        return self.state / "scratch"
 
     def archive(self, key: VolumeKey) -> ArchivePaths:
         """The paths of one volume's archive."""
@@ -110,6 +120,11 @@ class VolumePaths:
     def complete(self) -> pathlib.Path:
         """The file that says the volume was made completely; written last."""
         return self.root / "volume.json"
+
+    @property
+    def spool(self) -> pathlib.Path:
+        """WAL as it is received: complete segments until the store has them, and the newest ``.partial``."""
+        return self.root / "spool"
 
     @property
     def receiver(self) -> pathlib.Path:

@@ -32,9 +32,9 @@ from stilldb.postgres import Programs, config, controlfile, lsn, template
 from stilldb.util import failpoints, files
 from stilldb.util.log import event
 from stilldb.volume import backup, recover
-from stilldb.volume.archive import sweep
 from stilldb.volume.layout import FORMAT, Layout
 from stilldb.volume.manifest import Base
+from stilldb.volume.plain import sweep
 from stilldb.volume.running import Volume
 
 log = logging.getLogger("stilldb.volume")

@@ -13,9 +13,9 @@ from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import UNREACHABLE, Server
 from stilldb.util import failpoints, files
 from stilldb.volume import backup
-from stilldb.volume.archive import Archive
 from stilldb.volume.layout import Layout, VolumePaths
 from stilldb.volume.manifest import Manifest
+from stilldb.volume.plain import Archive
 
 _CONTROL = pathlib.Path("global/pg_control")
 _COPIED = 80  # percent of the progress that the copy stands for; replay is the rest

@@ -16,8 +16,8 @@ from stilldb.domain.volumes import RestorePoint, VolumeError, VolumeKey
 from stilldb.postgres import UNREACHABLE, Programs, Server, config
 from stilldb.util import processes
 from stilldb.util.log import event
-from stilldb.volume.archive import Archive, sweep
 from stilldb.volume.layout import Layout
+from stilldb.volume.plain import Archive, sweep
 
 log = logging.getLogger("stilldb.volume")
 
