@@ -55,6 +55,7 @@ class GatewayEndpoint:
     max_connections: int
     master_user: MasterUser | None  # None: the users come from the data (a restored cluster)
     run_as: tuple[int, int] | None  # uid, gid to drop to when started as root
+    guest: MasterUser | None = None  # a user that this endpoint alone knows: it is not in the data
 
     def to_json(self) -> str:
         """The endpoint as a JSON object."""
@@ -64,17 +65,20 @@ class GatewayEndpoint:
     def from_json(cls, text: str) -> GatewayEndpoint:
         """Read what ``to_json`` wrote; raises ValueError, KeyError or TypeError on anything else."""
         raw: dict[str, Any] = json.loads(text)
-        master = raw.pop("master_user")
         listen = tuple((str(address), int(port)) for address, port in raw.pop("listen"))
         run_as = raw.pop("run_as")
-        user = None
-        if master is not None:
-            verifiers = tuple(ScramVerifier(**v) for v in master.pop("verifiers"))
-            user = MasterUser(verifiers=verifiers, **master)
         return cls(
             listen=listen,
             hosts=tuple(raw.pop("hosts")),
-            master_user=user,
+            master_user=_user(raw.pop("master_user")),
+            guest=_user(raw.pop("guest", None)),
             run_as=None if run_as is None else (int(run_as[0]), int(run_as[1])),
             **raw,
         )
+
+
+def _user(raw: dict[str, Any] | None) -> MasterUser | None:
+    if raw is None:
+        return None
+    verifiers = tuple(ScramVerifier(**verifier) for verifier in raw.pop("verifiers"))
+    return MasterUser(verifiers=verifiers, **raw)

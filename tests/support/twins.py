@@ -295,6 +295,9 @@ class MemoryGateways:
             return GatewayState(running=True, ready=False, reason=self.broken)
         return GatewayState(running=running, ready=running)
 
+    async def started(self) -> list[str]:
+        return sorted(self.endpoints)
+
 
 class MemoryHost:
     """control.ports.Host with made-up addresses and paths."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
+from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
 from stilldb.domain.volumes import (
     ArchiveState,
@@ -164,6 +165,39 @@ class Volumes(Protocol):
         """Bytes that the store keeps for a published snapshot, shared ones included."""
 
 
+class Looks(Protocol):
+    """Snapshots restored into throw-away PostgreSQLs below this host's scratch, to be proven or looked into.
+
+    Every method raises VolumeError, and KMSKeyNotAccessibleFault for an encrypted snapshot whose key is closed.
+    """
+
+    async def prove(
+        self, source: VolumeKey, snapshot_id: str, *, before: Proof | None, progress: Callable[[int], None]
+    ) -> Proof:
+        """Restore and check it; what is wrong with the snapshot is in the proof. VolumeError: it could not be tried.
+
+        ``before`` is its last good proof, whose counts must be met again.
+        """
+
+    async def open(
+        self, source: VolumeKey, snapshot_id: str, *, holder: str, progress: Callable[[int], None]
+    ) -> PostgresAddress:
+        """Restore it and keep it up, read only, until ``holder`` closes it."""
+
+    async def close(self, source: VolumeKey, snapshot_id: str, *, holder: str) -> None:
+        """``holder`` needs it no more; what was opened for nobody else is stopped and removed."""
+
+    async def compare(
+        self,
+        old: PostgresAddress,
+        new: PostgresAddress,
+        *,
+        examples: int,
+        progress: Callable[[int], None],
+    ) -> Mapping[str, Any]:
+        """What differs between two volumes' documents, indexes and users: a JSON object (``volume.compare``)."""
+
+
 class Kms(Protocol):
     """The KMS keys of one account and region."""
 
@@ -188,6 +222,9 @@ class Gateways(Protocol):
 
     async def observe(self, instance_id: str) -> GatewayState:
         """Ask the process itself."""
+
+    async def started(self) -> list[str]:
+        """The instance ids of all that were started and not stopped, by an earlier control plane too."""
 
 
 class Host(Protocol):

@@ -51,8 +51,7 @@ async def start(session: Session, mechanism: str, payload: Any, options: Documen
         )
     content = _payload(payload)
     try:
-        found = await session.context.documents.find_user(scram.user_of(content))
-        verifiers = {verifier["mechanism"]: verifier for verifier in found["verifiers"]} if found else {}
+        verifiers = await _verifiers(session, scram.user_of(content))
         conversation = scram.Conversation(mechanism, content, verifiers.get(mechanism))
     except scram.AuthenticationError as error:
         _refused(session, error)
@@ -60,6 +59,15 @@ async def start(session: Session, mechanism: str, payload: Any, options: Documen
     session.user = None
     session.sasl = SaslConversation(conversation, bool((options or {}).get("skipEmptyExchange")))
     return _step(conversation.first(), done=False)
+
+
+async def _verifiers(session: Session, user: str) -> Document:
+    """What is kept of a user's password, by mechanism; nothing for one that there is not."""
+    guest = session.context.endpoint.guest
+    if guest is not None and guest.name == user:
+        return {one.mechanism: dataclasses.asdict(one) for one in guest.verifiers}
+    found = await session.context.documents.find_user(user)
+    return {verifier["mechanism"]: verifier for verifier in found["verifiers"]} if found else {}
 
 
 def proceed(session: Session, payload: Any) -> Document:

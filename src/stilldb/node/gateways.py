@@ -79,3 +79,8 @@ class LocalGateways:
         except (OSError, ValueError, TimeoutError) as error:
             return GatewayState(running=True, ready=False, reason=f"its gateway does not answer yet: {error}")
         return GatewayState(running=True, ready=bool(answer["ready"]), reason=str(answer["reason"]))
+
+    async def started(self) -> list[str]:
+        """The instance ids of all that were started and not stopped."""
+        ending = ".endpoint.json"
+        return sorted(path.name.removesuffix(ending) for path in self._directory.glob(f"*{ending}"))
