@@ -21,7 +21,7 @@ from stilldb.domain.volumes import (
 )
 from stilldb.endpoint import GatewayEndpoint
 
-Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting)
+Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting, Proof)
 Result = TypeVar("Result")
 
 

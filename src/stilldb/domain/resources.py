@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from typing import Any
 
+from stilldb.domain.proofs import Proof
 from stilldb.domain.volumes import VolumeKey
 
 
@@ -172,7 +173,7 @@ class Vanished(Exception):
     """The row to save or remove is not there."""
 
 
-Row = Cluster | Instance | Snapshot | Tag | Job | Setting
+Row = Cluster | Instance | Snapshot | Tag | Job | Setting | Proof
 
 KEYS: Mapping[type, tuple[str, ...]] = {
     Cluster: ("identifier",),
@@ -181,5 +182,6 @@ KEYS: Mapping[type, tuple[str, ...]] = {
     Tag: ("arn", "key"),
     Job: ("job_id",),
     Setting: ("name",),
+    Proof: ("snapshot_id",),
 }
 """The fields that name a row, in their order; rows are listed in that order."""

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, Select, create_engine, event, func, s
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
 
+from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import (
     KEYS,
     AlreadyExists,
@@ -33,7 +34,7 @@ from stilldb.domain.resources import (
 )
 from stilldb.metadata.tables import TABLES
 
-Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting)
+Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting, Proof)
 Result = TypeVar("Result")
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     Dialect,
+    Float,
     Index,
     Integer,
     MetaData,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import (
     Cluster,
     ClusterStatus,
@@ -226,6 +229,18 @@ settings = Table(
     _required("value", String),
 )
 
+proofs = Table(
+    "proofs",
+    metadata,
+    _required("snapshot_id", String(64), primary_key=True),
+    _required("proven_at", UTCTime),
+    _required("seconds", Float),
+    _required("size", BigInteger),
+    _required("documents", JSON),
+    _required("ok", Boolean),
+    _required("reason", String),
+)
+
 TABLES: dict[type, Table] = {
     Cluster: clusters,
     Instance: instances,
@@ -233,4 +248,5 @@ TABLES: dict[type, Table] = {
     Tag: tags,
     Job: jobs,
     Setting: settings,
+    Proof: proofs,
 }
