@@ -172,11 +172,16 @@ class Looks(Protocol):
     """
 
     async def prove(
-        self, source: VolumeKey, snapshot_id: str, *, before: Proof | None, progress: Callable[[int], None]
+        self,
+        source: VolumeKey,
+        snapshot_id: str,
+        *,
+        expected: Mapping[str, int] | None,
+        progress: Callable[[int], None],
     ) -> Proof:
         """Restore and check it; what is wrong with the snapshot is in the proof. VolumeError: it could not be tried.
 
-        ``before`` is its last good proof, whose counts must be met again.
+        ``expected`` are the documents by database.collection that an earlier proof counted; None where there is none.
         """
 
     async def open(

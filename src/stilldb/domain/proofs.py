@@ -20,7 +20,9 @@ class Proof:
     proven_at: datetime.datetime  # UTC, when it ended
     seconds: float  # how long it took
     size: int  # bytes of the restored data directory
-    documents: Mapping[str, int]  # exact count by database.collection; empty when it did not get that far
+    documents: Mapping[
+        str, int
+    ]  # exact count by database.collection; of one that is not ok: what was counted before, if ever
     ok: bool
     reason: str  # why not; empty when ok
 
