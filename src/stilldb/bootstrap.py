@@ -33,7 +33,7 @@ from stilldb.control.context import Control, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
 from stilldb.control.reconcile import Reconciler
-from stilldb.domain.names import Deployment
+from stilldb.domain.names import DEFAULT_ACCOUNT, Deployment
 from stilldb.domain.resources import Setting
 from stilldb.domain.volumes import VolumeError
 from stilldb.metadata.store import SqlStore, SqlTransaction
@@ -46,7 +46,6 @@ from stilldb.util import files
 from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
 
-ACCOUNT = "123456789012"
 # Not us-east-1: for docdb there, version 1 of the AWS CLI goes to AWS itself, whatever AWS_ENDPOINT_URL says.
 DEFAULT_REGION = "us-west-2"
 
@@ -242,8 +241,8 @@ async def _plane(options: ServeOptions, layout: Layout) -> AsyncIterator[tuple[C
         volumes = LocalVolumes(layout, found)
         await volumes.prepare()
         control = Control(
-            deployment=Deployment(ACCOUNT, options.region),
-            store=store,
+            deployment=Deployment(DEFAULT_ACCOUNT, options.region),
+            store=store.scoped(DEFAULT_ACCOUNT, options.region),
             volumes=volumes,
             gateways=LocalGateways(layout.state / "gateways", layout.state / "log"),
             host=LocalHost(layout, authority),

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from stilldb.control.context import Control, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
-from stilldb.control.ports import Volumes
+from stilldb.control.ports import Store, Volumes
 from stilldb.control.reconcile import Reconciler
 from stilldb.domain.faults import KMSKeyNotAccessibleFault
 from stilldb.domain.names import Deployment
@@ -331,7 +331,7 @@ class Plane:
     control: Control
     volumes: MemoryVolumes
     gateways: MemoryGateways
-    store: SqlStore
+    store: Store  # of the control's account and region
     worker: Worker
     reconciler: Reconciler
 
@@ -349,9 +349,11 @@ class Plane:
 @asynccontextmanager
 async def plane(quotas: Quotas | None = None) -> AsyncIterator[Plane]:
     """A running management plane on twins."""
-    volumes, gateways, store = MemoryVolumes(), MemoryGateways(), await SqlStore.open(None)
+    volumes, gateways, whole = MemoryVolumes(), MemoryGateways(), await SqlStore.open(None)
+    deployment = Deployment("123456789012", "us-east-1")
+    store = whole.scoped(deployment.account, deployment.region)
     control = Control(
-        deployment=Deployment("123456789012", "us-east-1"),
+        deployment=deployment,
         store=store,
         volumes=volumes,
         gateways=gateways,
@@ -366,7 +368,7 @@ async def plane(quotas: Quotas | None = None) -> AsyncIterator[Plane]:
     finally:
         await running.worker.stop()
         await running.reconciler.stop()
-        store.close()
+        whole.close()
 
 
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:

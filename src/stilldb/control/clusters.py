@@ -153,9 +153,9 @@ def _address(control: Control, port: int, taken: set[str]) -> str:
 
 
 def addresses_in_use(tx: Transaction) -> set[str]:
-    """Every loopback address that a cluster or an instance has."""
-    taken = {instance.address for instance in tx.find(Instance)}
-    for cluster in tx.find(Cluster):
+    """Every loopback address that a cluster or an instance has, of whatever account and region: the host is one."""
+    taken = {instance.address for _, instance in tx.everywhere(Instance)}
+    for _, cluster in tx.everywhere(Cluster):
         taken |= {cluster.address, cluster.reader_address}
     return taken
 

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from stilldb.domain.names import Scope
 from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
 from stilldb.domain.volumes import (
@@ -26,7 +27,10 @@ Result = TypeVar("Result")
 
 
 class Transaction(Protocol):
-    """One atomic piece of work on the control plane's state; rows come ordered by their key (domain.resources.KEYS)."""
+    """One atomic piece of work on the control plane's state; rows come ordered by their key (domain.resources.KEYS).
+
+    It sees one account and region only. Tags, by their ARN, and settings are of the whole deployment.
+    """
 
     def get(self, kind: type[Kind], *key: str) -> Kind | None:
         """The row with this key."""
@@ -53,12 +57,24 @@ class Transaction(Protocol):
     def remove(self, row: Row) -> None:
         """The row goes; raises Vanished."""
 
+    def within(self, account: str, region: str) -> Transaction:
+        """The same piece of work, seeing another account and region."""
+
+    def everywhere(self, kind: type[Kind], **equals: object) -> list[tuple[Scope, Kind]]:
+        """Rows of every account and region, each with its own, ordered by that and then by key."""
+
 
 class Store(Protocol):
     """The control plane's own state. Durable when ``run`` returns; nothing is kept when ``work`` raises."""
 
     async def run(self, work: Callable[[Transaction], Result]) -> Result:
         """Run ``work`` in one serial transaction."""
+
+    def scoped(self, account: str, region: str) -> Store:
+        """The same state, its transactions seeing just this account and region."""
+
+    async def scopes(self) -> list[Scope]:
+        """Every account and region that has rows, in order."""
 
 
 class Volumes(Protocol):

@@ -13,16 +13,30 @@ import re
 
 from stilldb.domain.faults import InvalidParameterValue
 
+DEFAULT_ACCOUNT = "123456789012"
 MAX_IDENTIFIER = 63
 _IDENTIFIER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Deployment:
-    """The account and region that this StillDB serves."""
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Scope:
+    """An account and a region: what every resource belongs to, and sees."""
 
     account: str
     region: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """What this StillDB is to one account in one region."""
+
+    account: str
+    region: str
+
+    @property
+    def scope(self) -> Scope:
+        """The account and region alone."""
+        return Scope(self.account, self.region)
 
     @property
     def availability_zones(self) -> tuple[str, ...]:

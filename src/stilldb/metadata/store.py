@@ -10,15 +10,16 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import alembic.command
 import alembic.config
-from sqlalchemy import Connection, Engine, Select, create_engine, event, func, select, tuple_
+from sqlalchemy import Connection, Engine, create_engine, event, func, select, tuple_, union
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.pool import StaticPool
 
+from stilldb.domain.names import Scope
 from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import (
     KEYS,
@@ -32,7 +33,7 @@ from stilldb.domain.resources import (
     Tag,
     Vanished,
 )
-from stilldb.metadata.tables import TABLES
+from stilldb.metadata.tables import SCOPED, TABLES
 
 Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting, Proof)
 Result = TypeVar("Result")
@@ -57,19 +58,37 @@ def _connect(url: str) -> Engine:
     return engine
 
 
-def migrate(connection: Connection) -> None:
-    """Bring the schema to this release's version."""
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring the schema to this release's version, or up to an earlier one."""
     config = alembic.config.Config()
     config.set_main_option("script_location", str(pathlib.Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    alembic.command.upgrade(config, "head")
+    alembic.command.upgrade(config, revision)
 
 
 class SqlTransaction:
-    """``control.ports.Transaction`` on one SQLAlchemy connection."""
+    """``control.ports.Transaction`` on one SQLAlchemy connection; without a scope it has only what belongs to none."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, scope: Scope | None = None) -> None:
         self._connection = connection
+        self._scope = scope
+
+    def within(self, account: str, region: str) -> SqlTransaction:
+        """The same transaction, seeing another account and region."""
+        return SqlTransaction(self._connection, Scope(account, region))
+
+    def everywhere(self, kind: type[Kind], **equals: object) -> list[tuple[Scope, Kind]]:
+        """Rows of every account and region, each with its own, ordered by that and then by key."""
+        table = TABLES[kind]
+        query = select(table.c.account, table.c.region, *_columns(kind)).where(*_equal(kind, equals))
+        ordered = query.order_by(table.c.account, table.c.region, *_key(kind))
+        return [(Scope(*row[:2]), _made(kind, row[2:])) for row in self._connection.execute(ordered)]
+
+    def scopes(self) -> list[Scope]:
+        """Every account and region that has rows, in order."""
+        tables = [TABLES[kind] for kind in SCOPED]
+        found = union(*(select(table.c.account, table.c.region) for table in tables))
+        return sorted(Scope(*row) for row in self._connection.execute(found))
 
     def get(self, kind: type[Kind], *key: str) -> Kind | None:
         """The row with this key."""
@@ -86,24 +105,25 @@ class SqlTransaction:
         **equals: object,
     ) -> list[Kind]:
         """Rows ordered by key whose fields equal, or are among, the given values."""
-        table = TABLES[kind]
-        key = [table.c[name] for name in KEYS[kind]]
-        query = _where(select(table), kind, equals).order_by(*key)
+        key = _key(kind)
+        query = select(*_columns(kind)).where(*self._mine(kind), *_equal(kind, equals)).order_by(*key)
         if after is not None:
             query = query.where(tuple_(*key) > after) if len(key) > 1 else query.where(key[0] > after[0])
         if limit is not None:
             query = query.limit(limit)
-        return [kind(**row._mapping) for row in self._connection.execute(query)]
+        return [_made(kind, row) for row in self._connection.execute(query)]
 
     def count(self, kind: type[Kind], **equals: object) -> int:
         """How many rows ``find`` would give."""
-        query = _where(select(func.count()).select_from(TABLES[kind]), kind, equals)
-        return int(self._connection.execute(query).scalar_one())
+        query = select(func.count()).select_from(TABLES[kind])
+        counted = self._connection.execute(query.where(*self._mine(kind), *_equal(kind, equals)))
+        return int(counted.scalar_one())
 
     def add(self, row: Row) -> None:
         """A new row; raises AlreadyExists."""
+        values = {**self._scope_values(type(row)), **_values(row)}
         try:
-            self._connection.execute(TABLES[type(row)].insert().values(_values(row)))
+            self._connection.execute(TABLES[type(row)].insert().values(values))
         except IntegrityError as error:
             if "UNIQUE" not in str(error.orig).upper():
                 raise
@@ -112,34 +132,83 @@ class SqlTransaction:
     def save(self, row: Row) -> None:
         """New values for the row with this key; raises Vanished."""
         table = TABLES[type(row)]
-        done = self._connection.execute(table.update().where(*_key_clause(row)).values(_values(row)))
-        if done.rowcount != 1:
+        if (
+            self._connection.execute(table.update().where(*self._this(row)).values(_values(row))).rowcount
+            != 1
+        ):
             raise Vanished(repr(row))
 
     def remove(self, row: Row) -> None:
         """The row goes; raises Vanished."""
         table = TABLES[type(row)]
-        if self._connection.execute(table.delete().where(*_key_clause(row))).rowcount != 1:
+        if self._connection.execute(table.delete().where(*self._this(row))).rowcount != 1:
             raise Vanished(repr(row))
+
+    def _scope_values(self, kind: type[Any]) -> dict[str, str]:
+        if kind not in SCOPED:
+            return {}
+        if self._scope is None:
+            raise ValueError(f"a {kind.__name__} belongs to an account and region: use scoped() or within()")
+        return dataclasses.asdict(self._scope)
+
+    def _mine(self, kind: type[Any]) -> list[Any]:
+        return _equal(kind, self._scope_values(kind))
+
+    def _this(self, row: Row) -> list[Any]:
+        kind = type(row)
+        return [*self._mine(kind), *_equal(kind, {name: getattr(row, name) for name in KEYS[kind]})]
+
+
+def _names(kind: type[Any]) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def _columns(kind: type[Any]) -> list[Any]:
+    """The columns that are the row's own fields."""
+    return [TABLES[kind].c[name] for name in _names(kind)]
+
+
+def _key(kind: type[Any]) -> list[Any]:
+    return [TABLES[kind].c[name] for name in KEYS[kind]]
+
+
+def _made(kind: type[Kind], values: Iterable[Any]) -> Kind:
+    return kind(**dict(zip(_names(kind), values, strict=True)))
 
 
 def _values(row: Row) -> dict[str, Any]:
-    return {field.name: getattr(row, field.name) for field in dataclasses.fields(row)}
+    return {name: getattr(row, name) for name in _names(type(row))}
 
 
-def _key_clause(row: Row) -> list[Any]:
-    table = TABLES[type(row)]
-    return [table.c[name] == getattr(row, name) for name in KEYS[type(row)]]
-
-
-def _where(query: Select[Any], kind: type[Any], equals: dict[str, object]) -> Select[Any]:
+def _equal(kind: type[Any], equals: Mapping[str, object]) -> list[Any]:
+    """The conditions that columns equal, or are among, the given values."""
     table = TABLES[kind]
-    for name, value in equals.items():
-        if isinstance(value, list | tuple | set | frozenset):
-            query = query.where(table.c[name].in_(list(value)))
-        else:
-            query = query.where(table.c[name] == value)
-    return query
+    return [
+        table.c[name].in_(list(value))
+        if isinstance(value, list | tuple | set | frozenset)
+        else table.c[name] == value
+        for name, value in equals.items()
+    ]
+
+
+class _Scoped:
+    """``control.ports.Store`` of one account and region."""
+
+    def __init__(self, whole: SqlStore, scope: Scope) -> None:
+        self._whole = whole
+        self._scope = scope
+
+    async def run(self, work: Callable[[SqlTransaction], Result]) -> Result:
+        """Run ``work`` in one serial transaction that sees this account and region."""
+        return await self._whole.run(lambda tx: work(tx.within(self._scope.account, self._scope.region)))
+
+    def scoped(self, account: str, region: str) -> _Scoped:
+        """The same state, seen by another account and region."""
+        return self._whole.scoped(account, region)
+
+    async def scopes(self) -> list[Scope]:
+        """Every account and region that has rows, in order."""
+        return await self._whole.scopes()
 
 
 class SqlStore:
@@ -148,6 +217,14 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._engine = _connect(url)
         self._thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="metadata")
+
+    def scoped(self, account: str, region: str) -> _Scoped:
+        """The same state, its transactions seeing just this account and region."""
+        return _Scoped(self, Scope(account, region))
+
+    async def scopes(self) -> list[Scope]:
+        """Every account and region that has rows, in order."""
+        return await self.run(SqlTransaction.scopes)
 
     @classmethod
     async def open(cls, path: pathlib.Path | None) -> SqlStore:

@@ -1,4 +1,7 @@
-"""The tables of the control plane's state, one a kind of row of domain.resources; columns are the rows' fields."""
+"""The tables of the control plane's state, one a kind of row of domain.resources; columns are the rows' fields.
+
+Rows that belong to an account and a region have these two besides, first in the primary key; the rows' classes do not.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +106,14 @@ def _required(name: str, kind: Any, *, primary_key: bool = False) -> Column[Any]
     return Column(name, kind, primary_key=primary_key, nullable=False)
 
 
+def _scope() -> tuple[Column[Any], Column[Any]]:
+    """The account and the region that a row belongs to."""
+    return (
+        _required("account", String(12), primary_key=True),
+        _required("region", String(64), primary_key=True),
+    )
+
+
 def _one_of(column: str, words: type[enum.StrEnum]) -> CheckConstraint:
     listed = ", ".join(f"'{word}'" for word in words)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -111,6 +122,7 @@ def _one_of(column: str, words: type[enum.StrEnum]) -> CheckConstraint:
 clusters = Table(
     "clusters",
     metadata,
+    *_scope(),
     _required("identifier", String(63), primary_key=True),
     _required("resource_id", String(64)),
     _required("incarnation", Integer),
@@ -146,6 +158,7 @@ clusters = Table(
 instances = Table(
     "instances",
     metadata,
+    *_scope(),
     _required("identifier", String(63), primary_key=True),
     _required("resource_id", String(64)),
     _required("cluster_resource_id", String(64)),
@@ -178,6 +191,7 @@ Index(None, instances.c.cluster_resource_id)
 snapshots = Table(
     "snapshots",
     metadata,
+    *_scope(),
     _required("identifier", String(255), primary_key=True),
     _required("snapshot_id", String(64)),
     _required("cluster_identifier", String(63)),
@@ -211,6 +225,7 @@ tags = Table(
 jobs = Table(
     "jobs",
     metadata,
+    *_scope(),
     _required("job_id", String(64), primary_key=True),
     _required("kind", String(32)),
     _required("resource", String(64)),
@@ -232,6 +247,7 @@ settings = Table(
 proofs = Table(
     "proofs",
     metadata,
+    *_scope(),
     _required("snapshot_id", String(64), primary_key=True),
     _required("proven_at", UTCTime),
     _required("seconds", Float),
@@ -250,3 +266,8 @@ TABLES: dict[type, Table] = {
     Setting: settings,
     Proof: proofs,
 }
+
+SCOPED = frozenset(
+    kind for kind, table in TABLES.items() if {"account", "region"} <= set(table.primary_key.columns.keys())
+)
+"""The kinds whose rows belong to an account and a region; of the others there is one set for the whole deployment."""
