@@ -29,11 +29,11 @@ from stilldb import __version__
 from stilldb.awsapi import app, keys
 from stilldb.awsapi.context import RequestContext
 from stilldb.awsapi.operations import OPERATIONS, Operation
-from stilldb.control.context import Control, Quotas
+from stilldb.control.context import Control, Controls, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
 from stilldb.control.reconcile import Reconciler
-from stilldb.domain.names import DEFAULT_ACCOUNT, Deployment
+from stilldb.domain.names import DEFAULT_ACCOUNT, Deployment, Scope
 from stilldb.domain.resources import Setting
 from stilldb.domain.volumes import VolumeError
 from stilldb.metadata.store import SqlStore, SqlTransaction
@@ -240,15 +240,22 @@ async def _plane(options: ServeOptions, layout: Layout) -> AsyncIterator[tuple[C
         await store.run(functools.partial(_require_same_region, region=options.region))
         volumes = LocalVolumes(layout, found)
         await volumes.prepare()
-        control = Control(
-            deployment=Deployment(DEFAULT_ACCOUNT, options.region),
-            store=store.scoped(DEFAULT_ACCOUNT, options.region),
-            volumes=volumes,
-            gateways=LocalGateways(layout.state / "gateways", layout.state / "log"),
-            host=LocalHost(layout, authority),
-            quotas=Quotas(manual_snapshots=options.manual_snapshot_quota),
-        )
-        worker, reconciler = Worker(control, KINDS), Reconciler(control)
+        gateways = LocalGateways(layout.state / "gateways", layout.state / "log")
+        host = LocalHost(layout, authority)
+
+        def made(scope: Scope) -> Control:
+            return Control(
+                deployment=Deployment(scope.account, scope.region),
+                store=store.scoped(scope.account, scope.region),
+                volumes=volumes,
+                gateways=gateways,
+                host=host,
+                quotas=Quotas(manual_snapshots=options.manual_snapshot_quota),
+            )
+
+        controls = Controls(store, {options.region: volumes}, made)
+        control = controls.of(Scope(DEFAULT_ACCOUNT, options.region))
+        worker, reconciler = Worker(controls, KINDS), Reconciler(controls)
         await reconciler.start()
         await worker.start()
         try:

@@ -9,13 +9,13 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 
-from stilldb.control.context import Control, Quotas
+from stilldb.control.context import Control, Controls, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
 from stilldb.control.ports import Store, Volumes
 from stilldb.control.reconcile import Reconciler
 from stilldb.domain.faults import KMSKeyNotAccessibleFault
-from stilldb.domain.names import Deployment
+from stilldb.domain.names import DEFAULT_ACCOUNT, Deployment, Scope
 from stilldb.domain.volumes import (
     ArchiveState,
     GatewayState,
@@ -326,41 +326,62 @@ class MemoryHost:
 
 @dataclasses.dataclass
 class Plane:
-    """A management plane on twins, with its worker and reconciler running."""
+    """A management plane on twins, with its worker and reconciler running; the first four are the default scope's."""
 
     control: Control
     volumes: MemoryVolumes
     gateways: MemoryGateways
-    store: Store  # of the control's account and region
+    store: Store
+    controls: Controls
     worker: Worker
     reconciler: Reconciler
 
     async def restart(self) -> None:
         """As after kill -9 of the control plane: the tasks end, what is durable stays, a new start."""
         await self.worker.interrupt()
-        for task in [*self.reconciler._loops, *self.reconciler._busy.values()]:
-            task.cancel()
-        self.worker = Worker(self.control, KINDS)
-        self.reconciler = Reconciler(self.control)
+        await self.reconciler.interrupt()
+        self.worker = Worker(self.controls, KINDS)
+        self.reconciler = Reconciler(self.controls)
         await self.reconciler.start()
         await self.worker.start()
 
 
 @asynccontextmanager
-async def plane(quotas: Quotas | None = None) -> AsyncIterator[Plane]:
-    """A running management plane on twins."""
-    volumes, gateways, whole = MemoryVolumes(), MemoryGateways(), await SqlStore.open(None)
-    deployment = Deployment("123456789012", "us-east-1")
-    store = whole.scoped(deployment.account, deployment.region)
-    control = Control(
-        deployment=deployment,
-        store=store,
-        volumes=volumes,
-        gateways=gateways,
-        host=MemoryHost(),
-        quotas=quotas or Quotas(),
+async def plane(
+    quotas: Quotas | None = None,
+    *,
+    regions: Sequence[str] = ("us-east-1",),
+    accounts: Collection[str] = (DEFAULT_ACCOUNT,),
+) -> AsyncIterator[Plane]:
+    """A running management plane on twins; ``accounts`` have keys."""
+    volumes, gateways, whole = (
+        {name: MemoryVolumes() for name in regions},
+        MemoryGateways(),
+        await SqlStore.open(None),
     )
-    running = Plane(control, volumes, gateways, store, Worker(control, KINDS), Reconciler(control))
+    host = MemoryHost()
+
+    def made(scope: Scope) -> Control:
+        return Control(
+            deployment=Deployment(scope.account, scope.region),
+            store=whole.scoped(scope.account, scope.region),
+            volumes=volumes[scope.region],
+            gateways=gateways,
+            host=host,
+            quotas=quotas or Quotas(),
+        )
+
+    controls = Controls(whole, volumes, made, lambda: accounts)
+    control = controls.of(Scope(DEFAULT_ACCOUNT, regions[0]))
+    running = Plane(
+        control,
+        volumes[regions[0]],
+        gateways,
+        control.store,
+        controls,
+        Worker(controls, KINDS),
+        Reconciler(controls),
+    )
     await running.reconciler.start()
     await running.worker.start()
     try:

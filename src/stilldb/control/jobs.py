@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from stilldb.control.context import Control
+from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.domain.resources import Job
 from stilldb.util import failpoints
@@ -99,11 +99,16 @@ def submit(tx: Transaction, control: Control, kind: str, resource: str, **payloa
     )
 
 
-class Worker:
-    """Runs every pending job, each as a task of its own."""
+def _count_attempts(tx: Transaction, more: int) -> None:
+    for scope, job in tx.everywhere(Job):
+        tx.within(scope.account, scope.region).save(dataclasses.replace(job, attempts=job.attempts + more))
 
-    def __init__(self, control: Control, kinds: Mapping[str, JobKind]) -> None:
-        self._control = control
+
+class Worker:
+    """Runs every pending job of every account and region, each as a task of its own."""
+
+    def __init__(self, controls: Controls, kinds: Mapping[str, JobKind]) -> None:
+        self._controls = controls
         self._kinds = kinds
         self._woken = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -111,25 +116,15 @@ class Worker:
 
     async def start(self) -> None:
         """Pick up what an earlier process left, counting that as an attempt, and go on looking for more."""
-
-        def count_the_interrupted(tx: Transaction) -> None:
-            for job in tx.find(Job):
-                tx.save(dataclasses.replace(job, attempts=job.attempts + 1))
-
-        await self._control.store.run(count_the_interrupted)
-        self._control.wake = self._woken.set
+        await self._controls.store.run(lambda tx: _count_attempts(tx, 1))
+        self._controls.awaken = self._woken.set
         self._woken.set()
         self._loop = asyncio.create_task(self._look(), name="jobs")
 
     async def stop(self) -> None:
         """Stop looking and interrupt what runs; the jobs stay pending for the next start, which is no fault of theirs."""
         await self.interrupt()
-
-        def forgive(tx: Transaction) -> None:
-            for job in tx.find(Job):
-                tx.save(dataclasses.replace(job, attempts=job.attempts - 1))
-
-        await self._control.store.run(forgive)
+        await self._controls.store.run(lambda tx: _count_attempts(tx, -1))
 
     async def interrupt(self) -> None:
         """End every task where it stands."""
@@ -142,10 +137,11 @@ class Worker:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            for job in await self._control.store.run(lambda tx: tx.find(Job)):
+            for scope, job in await self._controls.store.run(lambda tx: tx.everywhere(Job)):
                 if job.job_id not in self._running:
+                    run = JobRun(self._controls.of(scope), job)
                     task = asyncio.create_task(
-                        self._attempt_until_done(job), name=f"{job.kind} {job.resource}"
+                        self._attempt_until_done(run), name=f"{job.kind} {job.resource}"
                     )
                     self._running[job.job_id] = task
                     task.add_done_callback(functools.partial(self._ended, job.job_id))
@@ -155,9 +151,8 @@ class Worker:
         if not task.cancelled() and task.exception() is not None:
             log.error(event("worker error", job=job_id), exc_info=task.exception())
 
-    async def _attempt_until_done(self, job: Job) -> None:
-        kind = self._kinds[job.kind]
-        run = JobRun(self._control, job)
+    async def _attempt_until_done(self, run: JobRun) -> None:
+        job, kind = run.job, self._kinds[run.job.kind]
         while True:
             try:
                 if run.job.attempts >= kind.max_attempts:
@@ -179,11 +174,11 @@ class Worker:
 
     async def _note_failure(self, run: JobRun, error: Exception) -> None:
         run.job = dataclasses.replace(
-            run.job, attempts=run.job.attempts + 1, error=str(error), updated_at=self._control.now()
+            run.job, attempts=run.job.attempts + 1, error=str(error), updated_at=run.control.now()
         )
-        await self._control.store.run(lambda tx: tx.save(run.job))
+        await run.control.store.run(lambda tx: tx.save(run.job))
 
     async def _give_up(self, kind: JobKind, run: JobRun, reason: str) -> None:
         log.error(event("job given up", kind=run.job.kind, resource=run.job.resource, reason=reason))
         await run.finish(lambda tx: kind.give_up(tx, run.job, reason))
-        self._control.wake()
+        run.control.wake()

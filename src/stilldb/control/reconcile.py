@@ -12,10 +12,11 @@ import datetime
 import logging
 
 from stilldb.control import instances
-from stilldb.control.context import Control
+from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.control.views import InstanceView, instance_view
 from stilldb.domain import transitions
+from stilldb.domain.names import Scope
 from stilldb.domain.resources import Cluster, ClusterStatus, Instance, InstanceStatus
 from stilldb.domain.volumes import VolumeError
 from stilldb.util.log import event
@@ -31,8 +32,8 @@ WATCHED = (InstanceStatus.AVAILABLE, InstanceStatus.STARTING)
 
 def forget_what_was_observed(tx: Transaction) -> None:
     """At a start nothing has been observed yet: clusters with instances, and the instances, are starting."""
-    for instance in tx.find(Instance, status=InstanceStatus.AVAILABLE):
-        _lost(tx, instance.identifier, "the control plane started")
+    for scope, instance in tx.everywhere(Instance, status=InstanceStatus.AVAILABLE):
+        _lost(tx.within(scope.account, scope.region), instance.identifier, "the control plane started")
 
 
 def _lost(tx: Transaction, identifier: str, reason: str) -> None:
@@ -62,26 +63,30 @@ def _move(
         tx.save(dataclasses.replace(cluster, status=moved, status_reason=reason))
 
 
-def _watched(tx: Transaction) -> list[InstanceView]:
-    return [instance_view(tx, instance) for instance in tx.find(Instance, status=list(WATCHED))]
+def _views(tx: Transaction, **equals: object) -> list[tuple[Scope, InstanceView]]:
+    return [
+        (scope, instance_view(tx.within(scope.account, scope.region), instance))
+        for scope, instance in tx.everywhere(Instance, **equals)
+    ]
 
 
 class Reconciler:
-    """Watches every instance, each in a task of its own, so that one slow start delays no other."""
+    """Watches every instance of every account and region, each in a task of its own: one slow start delays no other."""
 
-    def __init__(self, control: Control) -> None:
-        self._control = control
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._maintenance: dict[str, asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Forget what was observed before, then watch."""
-        await self._control.store.run(forget_what_was_observed)
-        for view in await self._control.store.run(_watched):
+        await self._controls.store.run(forget_what_was_observed)
+        for control, view in await self._watched():
             # Before any job runs: its release would stop the PostgreSQL of an instance that is yet to be adopted.
-            self._control.volumes.claim(view.cluster.volume, instances.holder(view.instance))
-        await self._control.volumes.tidy()
+            control.volumes.claim(view.cluster.volume, instances.holder(view.instance))
+        for volumes in self._controls.volumes.values():  # a region's volumes are of all its accounts
+            await volumes.tidy()
         self._loops = [
             asyncio.create_task(self._watch(), name="reconcile"),
             asyncio.create_task(self._maintain(), name="maintain"),
@@ -89,47 +94,56 @@ class Reconciler:
 
     async def stop(self) -> None:
         """Stop watching, then stop every server cleanly."""
+        await self.interrupt()
+        downs = (
+            instances.take_down(self._controls.of(scope), view.instance, view.cluster)
+            for scope, view in await self._controls.store.run(_views)
+        )
+        for outcome in await asyncio.gather(*downs, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.error(event("could not stop cleanly", reason=outcome))
+        for volumes in self._controls.volumes.values():
+            await volumes.close()
+
+    async def interrupt(self) -> None:
+        """End every task where it stands."""
         tasks = [*self._loops, *self._busy.values(), *self._maintenance.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        views = await self._control.store.run(
-            lambda tx: [instance_view(tx, row) for row in tx.find(Instance)]
-        )
-        downs = (instances.take_down(self._control, view.instance, view.cluster) for view in views)
-        for outcome in await asyncio.gather(*downs, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                log.error(event("could not stop cleanly", reason=outcome))
-        await self._control.volumes.close()
+
+    async def _watched(self) -> list[tuple[Control, InstanceView]]:
+        views = await self._controls.store.run(lambda tx: _views(tx, status=list(WATCHED)))
+        return [(self._controls.of(scope), view) for scope, view in views]
 
     async def _watch(self) -> None:
         while True:
-            views = await self._control.store.run(_watched)
-            for view in views:
-                key = view.instance.identifier
+            watched = await self._watched()
+            for control, view in watched:
+                key = view.instance.resource_id
                 if key not in self._busy:
                     self._busy[key] = task = asyncio.create_task(
-                        self._reconcile(view), name=f"reconcile {key}"
+                        self._reconcile(control, view), name=f"reconcile {view.instance.identifier}"
                     )
                     task.add_done_callback(lambda _, key=key: self._busy.pop(key, None))  # type: ignore[misc]
-            starting = any(view.instance.status is InstanceStatus.STARTING for view in views)
+            starting = any(view.instance.status is InstanceStatus.STARTING for _, view in watched)
             await asyncio.sleep(STARTING_EVERY if starting else OBSERVE_EVERY)
 
-    async def _reconcile(self, view: InstanceView) -> None:
+    async def _reconcile(self, control: Control, view: InstanceView) -> None:
         identifier = view.instance.identifier
         try:
-            state = await instances.observe(self._control, view.instance, view.cluster)
+            state = await instances.observe(control, view.instance, view.cluster)
             if state.ready:
                 # A receiver that died is started again by this.
-                await self._control.volumes.hold(view.cluster.volume, instances.holder(view.instance))
+                await control.volumes.hold(view.cluster.volume, instances.holder(view.instance))
                 if view.instance.status is InstanceStatus.STARTING:
-                    await self._control.store.run(lambda tx: _answered(tx, identifier))
+                    await control.store.run(lambda tx: _answered(tx, identifier))
                 return
             if view.instance.status is InstanceStatus.AVAILABLE:
                 log.warning(event("instance lost", instance=identifier, reason=state.reason))
-                await self._control.store.run(lambda tx: _lost(tx, identifier, state.reason))
+                await control.store.run(lambda tx: _lost(tx, identifier, state.reason))
             if not state.running:
-                await instances.bring_up(self._control, view.instance, view.cluster)
+                await instances.bring_up(control, view.instance, view.cluster)
         except (VolumeError, OSError) as error:
             log.warning(event("instance does not come up", instance=identifier, reason=error))
             await asyncio.sleep(1)
@@ -137,16 +151,17 @@ class Reconciler:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_EVERY)
-            for view in await self._control.store.run(_watched):
+            for control, view in await self._watched():
                 key = view.cluster.resource_id
                 if key not in self._maintenance:
-                    self._maintenance[key] = task = asyncio.create_task(self._maintain_one(view.cluster))
+                    self._maintenance[key] = task = asyncio.create_task(_maintain_one(control, view.cluster))
                     task.add_done_callback(lambda _, key=key: self._maintenance.pop(key, None))  # type: ignore[misc]
 
-    async def _maintain_one(self, cluster: Cluster) -> None:
-        try:
-            retention = datetime.timedelta(days=cluster.backup_retention_period)
-            await self._control.volumes.maintain(cluster.volume, retention=retention)
-        except VolumeError as error:
-            log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
-            await asyncio.sleep(MAINTAIN_EVERY)
+
+async def _maintain_one(control: Control, cluster: Cluster) -> None:
+    try:
+        retention = datetime.timedelta(days=cluster.backup_retention_period)
+        await control.volumes.maintain(cluster.volume, retention=retention)
+    except VolumeError as error:
+        log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
+        await asyncio.sleep(MAINTAIN_EVERY)
