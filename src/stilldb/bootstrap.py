@@ -43,6 +43,8 @@ from stilldb.node.host import LocalHost
 from stilldb.node.tls import Authority
 from stilldb.postgres import programs
 from stilldb.util import files
+from stilldb.volume.keyring import LocalKeyring
+from stilldb.volume.kmsnames import KmsNames
 from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
 
@@ -250,6 +252,7 @@ async def _plane(options: ServeOptions, layout: Layout) -> AsyncIterator[tuple[C
                 volumes=volumes,
                 gateways=gateways,
                 host=host,
+                kms=KmsNames(LocalKeyring(layout.state / "kms", scope.account, scope.region)),
                 quotas=Quotas(manual_snapshots=options.manual_snapshot_quota),
             )
 

@@ -110,8 +110,8 @@ def test_errors_as_the_cli_shows_them(running: Service) -> None:
             "(DBClusterNotFoundFault) when calling the CreateDBClusterSnapshot operation: DBCluster x not found.",
         ),
         (
-            ("stop-db-cluster", "--db-cluster-identifier=x"),
-            "(NotImplemented) when calling the StopDBCluster operation: The operation StopDBCluster is not available",
+            ("failover-db-cluster", "--db-cluster-identifier=x"),
+            "(NotImplemented) when calling the FailoverDBCluster operation: The operation FailoverDBCluster is not available",
         ),
     ):
         done = aws(running, *arguments)

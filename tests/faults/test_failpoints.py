@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.invariants import settled
+from support.points import ON_TWINS
 from support.service import Service, service
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src" / "stilldb"
@@ -55,16 +56,19 @@ def test_every_failpoint_of_the_source_is_tested() -> None:
         f"{kind}.{step}"
         for kind, module in (
             ("create-cluster", "clusters"),
-            ("delete-cluster", "clusters"),
+            ("delete-cluster", "deletions"),
             ("restore-cluster", "restores"),
             ("create-instance", "instances"),
             ("delete-instance", "instances"),
             ("create-snapshot", "snapshots"),
             ("delete-snapshot", "snapshots"),
+            ("copy-snapshot", "copies"),
+            ("stop-cluster", "stopping"),
+            ("purge-retained", "retained"),
         )
         for step in _steps((SOURCE / "control" / f"{module}.py").read_text(), kind.partition("-")[0])
     }
-    assert named | steps == set(POINTS)
+    assert named | steps == {*POINTS, *ON_TWINS}
 
 
 def _steps(source: str, verb: str) -> list[str]:

@@ -15,12 +15,14 @@ def settled(service: Service) -> None:
     wait_until(lambda: not _rows(service, "SELECT kind, error FROM jobs"), "every job ends")
     for table in ("clusters", "instances", "snapshots"):
         busy = _rows(
-            service, f"SELECT identifier, status FROM {table} WHERE status IN ('creating', 'deleting')"
+            service,
+            f"SELECT identifier, status FROM {table} WHERE status IN ('creating', 'copying', 'deleting')",
         )
         assert not busy, busy
     clusters = {row[0] for row in _rows(service, "SELECT resource_id FROM clusters")}
     snapshots = _rows(service, "SELECT snapshot_id, cluster_resource_id, incarnation, status FROM snapshots")
-    _no_orphans(service, clusters, {resource for _, resource, _, _ in snapshots})
+    retained = {row[0] for row in _rows(service, "SELECT resource_id FROM retained_backups")}
+    _no_orphans(service, clusters, retained | {resource for _, resource, _, _ in snapshots})
     for snapshot_id, resource, incarnation, status in snapshots:
         path = (
             service.state

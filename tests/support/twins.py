@@ -188,7 +188,7 @@ class MemoryVolumes:
             lsn=volume.lsn,
             timeline=1,
             system_identifier=7,
-            taken_at=datetime.datetime.now(datetime.UTC),
+            taken_at=self.now(),
         )
 
     async def draft(self, intent: SnapshotIntent) -> None:
@@ -336,6 +336,10 @@ class Plane:
     worker: Worker
     reconciler: Reconciler
 
+    def at(self, moment: datetime.datetime) -> None:
+        """Stop the clock there, the control plane's and the volumes'."""
+        self.control.now = self.volumes.now = lambda: moment
+
     async def restart(self) -> None:
         """As after kill -9 of the control plane: the tasks end, what is durable stays, a new start."""
         await self.worker.interrupt()
@@ -368,6 +372,7 @@ async def plane(
             volumes=volumes[scope.region],
             gateways=gateways,
             host=host,
+            kms=MemoryKms(scope.account, scope.region),
             quotas=quotas or Quotas(),
         )
 

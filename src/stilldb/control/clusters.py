@@ -1,4 +1,4 @@
-"""Clusters: create, describe, delete, and the jobs that make and end their volumes."""
+"""Clusters: create, describe, modify, and the job that makes a volume. How they end is in deletions.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stilldb.control import snapshots, tags
+from stilldb.control import encryption, events, tags
 from stilldb.control.context import Control
 from stilldb.control.jobs import JobRun, NoLongerPossible, submit
 from stilldb.control.ports import Transaction
@@ -18,21 +18,12 @@ from stilldb.domain.faults import (
     DBClusterNotFoundFault,
     DBClusterQuotaExceededFault,
     InvalidDBClusterStateFault,
-    InvalidParameterCombination,
     InvalidParameterValue,
     InvalidVPCNetworkStateFault,
 )
 from stilldb.domain.names import new_resource_id
-from stilldb.domain.resources import (
-    Cluster,
-    ClusterStatus,
-    Instance,
-    InstanceStatus,
-    Job,
-    Snapshot,
-    SnapshotStatus,
-)
-from stilldb.domain.volumes import VolumeError
+from stilldb.domain.resources import Cluster, ClusterStatus, Instance, Job
+from stilldb.domain.volumes import VolumeError, VolumeKey
 from stilldb.util import scram
 
 LONGEST_LISTED_ZONES = 3
@@ -53,6 +44,8 @@ class NewCluster:
     deletion_protection: bool = False
     storage_type: str | None = None
     copy_tags_to_snapshot: bool = False
+    storage_encrypted: bool = False
+    kms_key_id: str | None = None
     tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -63,10 +56,11 @@ async def create(
     name = engine.master_username(username)
     # The key derivation takes milliseconds of CPU by design: not on the event loop.
     verifiers = tuple(await asyncio.to_thread(scram.verifiers, name, engine.master_password(password)))
+    key = await encryption.of_new_cluster(control, new)
 
     def work(tx: Transaction) -> ClusterView:
         master = {"master_username": name, "master_version": 1, "master_verifiers": verifiers}
-        cluster = begin(tx, control, new, master=master)
+        cluster = begin(tx, control, new, master=master, kms_key_arn=key)
         submit(tx, control, "create-cluster", cluster.resource_id, identifier=cluster.identifier)
         return cluster_view(tx, cluster)
 
@@ -173,6 +167,13 @@ def require(tx: Transaction, identifier: str) -> Cluster:
     return cluster
 
 
+def recovering(tx: Transaction, source: VolumeKey) -> int:
+    """How many recoveries to a moment and clones of this volume are under way."""
+    return tx.count(
+        Cluster, source_volume=source.prefix, source_snapshot_id=None, status=ClusterStatus.CREATING
+    )
+
+
 async def describe(control: Control, identifier: str | None, page: Page) -> list[ClusterView]:
     """DescribeDBClusters: the named one (a fault when there is none, or when a filter excludes it) or a page."""
 
@@ -187,109 +188,53 @@ async def describe(control: Control, identifier: str | None, page: Page) -> list
     return await control.store.run(work)
 
 
-async def delete(
-    control: Control, identifier: str, *, skip_final_snapshot: bool, final_snapshot: str | None
+async def modify(
+    control: Control,
+    identifier: str,
+    *,
+    deletion_protection: bool | None = None,
+    backup_retention_period: int | None = None,
+    preferred_backup_window: str | None = None,
 ) -> ClusterView:
-    """DeleteDBCluster: every check first, then the cluster in status deleting, with its final snapshot if one is asked."""
+    """ModifyDBCluster for what is given; it holds at once."""
+    given = {
+        "deletion_protection": deletion_protection,
+        "backup_retention_period": backup_retention_period,
+        "preferred_backup_window": preferred_backup_window,
+    }
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
 
     def work(tx: Transaction) -> ClusterView:
         cluster = require(tx, identifier)
-        _refuse_delete(tx, cluster, final_snapshot)
-        _refuse_final(skip_final_snapshot, final_snapshot)
-        payload: dict[str, Any] = {"identifier": identifier}
-        if final_snapshot is not None:
-            snapshots.refuse_if_taken_or_over_quota(tx, control, final_snapshot, cluster)
-            snapshots.begin(tx, control, final_snapshot, cluster, {})
-            payload["final_snapshot"] = final_snapshot
-        deleting = dataclasses.replace(
-            cluster, status=transitions.after(cluster.status, "delete"), status_reason=""
-        )
-        tx.save(deleting)
-        submit(tx, control, "delete-cluster", cluster.resource_id, **payload)
-        return cluster_view(tx, deleting)
-
-    view = await control.store.run(work)
-    control.wake()
-    return view
-
-
-def _refuse_delete(tx: Transaction, cluster: Cluster, final_snapshot: str | None) -> None:
-    if cluster.deletion_protection:
-        raise InvalidParameterCombination(
-            "Cannot delete protected Cluster, please disable deletion protection and try again."
-        )
-    members = tx.find(Instance, cluster_resource_id=cluster.resource_id)
-    if any(member.status is not InstanceStatus.DELETING for member in members):
-        raise InvalidDBClusterStateFault(
-            "Cluster cannot be deleted, it still contains DB instances in non-deleting state."
-        )
-    if not transitions.allows(cluster.status, "delete"):
-        if final_snapshot is not None:
-            raise snapshots.not_available(cluster.identifier)
-        raise InvalidDBClusterStateFault(
-            f"DbCluster {cluster.identifier} is in {cluster.status} state but expected it to be one of available."
-        )
-
-
-def _refuse_final(skip: bool, name: str | None) -> None:
-    if not skip and name is None:
-        raise InvalidParameterCombination(
-            "FinalDBSnapshotIdentifier is required unless SkipFinalSnapshot is specified."
-        )
-    if skip and name is not None:
-        raise InvalidParameterCombination(
-            "FinalDBSnapshotIdentifier cannot be specified when SkipFinalSnapshot is true. Give one of the two."
-        )
-
-
-async def modify_deletion_protection(control: Control, identifier: str, protect: bool) -> ClusterView:
-    """ModifyDBCluster for DeletionProtection, so that a protected cluster is not protected for ever."""
-
-    def work(tx: Transaction) -> ClusterView:
-        cluster = require(tx, identifier)
-        if cluster.status is not ClusterStatus.AVAILABLE:
-            raise InvalidDBClusterStateFault(
-                f"DbCluster {identifier} is in {cluster.status} state but expected it to be one of available."
-            )
-        changed = dataclasses.replace(cluster, deletion_protection=protect)
+        require_available(cluster)
+        changed = dataclasses.replace(cluster, **changes)
+        if windows.overlap(changed.preferred_backup_window, changed.preferred_maintenance_window):
+            raise InvalidParameterValue("The backup window and maintenance window must not overlap.")
         tx.save(changed)
         return cluster_view(tx, changed)
 
     return await control.store.run(work)
 
 
+def require_available(cluster: Cluster) -> None:
+    """The fault for a cluster that another operation keeps busy, or that is stopped."""
+    if cluster.status is not ClusterStatus.AVAILABLE:
+        raise InvalidDBClusterStateFault(
+            f"DbCluster {cluster.identifier} is in {cluster.status} state but expected it to be one of available."
+        )
+
+
 async def run_create(run: JobRun) -> None:
     """Make the volume with its first base backup; then the cluster is available."""
     cluster = await run.control.store.run(lambda tx: wanted(tx, run.job))
-    await run.control.volumes.create(cluster.volume, kms_key_arn=None)
+    await run.control.volumes.create(cluster.volume, kms_key_arn=cluster.kms_key_arn)
     await run.reached("volume")
-    await run.finish(lambda tx: move(tx, run.job, "created"))
+    await run.finish(lambda tx: created(tx, run, "created", "DB cluster created"))
 
 
-async def run_delete(run: JobRun) -> None:
-    """Wait for snapshots and instances under way, then end the volume; what snapshots pin stays."""
-    cluster = await run.control.store.run(lambda tx: wanted(tx, run.job))
-    final = run.job.payload.get("final_snapshot")
-    await run.wait_for(
-        lambda tx: (
-            not tx.count(Snapshot, cluster_resource_id=cluster.resource_id, status="creating")
-            and not tx.count(Instance, cluster_resource_id=cluster.resource_id)
-        )
-    )
-    if final is not None:
-        taken = await run.control.store.run(lambda tx: tx.get(Snapshot, final))
-        if taken is None or taken.status is not SnapshotStatus.AVAILABLE:
-            reason = "" if taken is None else taken.status_reason
-            raise NoLongerPossible(f"the final snapshot {final} failed, so nothing was deleted: {reason}")
-    await run.control.volumes.destroy(cluster.volume, retain_until=None)
-    await run.reached("destroy")
-
-    def gone(tx: Transaction) -> None:
-        transitions.require_gone(cluster.status, "deleted")
-        tags.drop_all(tx, arn(run.control, cluster))
-        tx.remove(cluster)
-
-    await run.finish(gone)
+def created(tx: Transaction, run: JobRun, happened: str, message: str) -> None:
+    """The new cluster is available, and an event says so."""
+    events.record(tx, run.control, move(tx, run.job, happened), "creation", message)
 
 
 def wanted(tx: Transaction, job: Job) -> Cluster:
@@ -300,24 +245,16 @@ def wanted(tx: Transaction, job: Job) -> Cluster:
     return cluster
 
 
-def move(tx: Transaction, job: Job, happened: str, reason: str = "") -> None:
-    """Move the job's cluster by an event of the table."""
+def move(tx: Transaction, job: Job, happened: str, reason: str = "") -> Cluster:
+    """The job's cluster, moved by an event of the table."""
     cluster = wanted(tx, job)
     status = transitions.after(cluster.status, happened)
-    tx.save(dataclasses.replace(cluster, status=status, status_reason=reason, percent_progress=None))
+    moved = dataclasses.replace(cluster, status=status, status_reason=reason, percent_progress=None)
+    tx.save(moved)
+    return moved
 
 
-def give_up_create(tx: Transaction, job: Job, reason: str) -> None:
+def give_up_create(tx: Transaction, control: Control, job: Job, reason: str) -> None:
     """The cluster shows failed, with the reason; it can be deleted."""
-    move(tx, job, "create-failed", reason)
-
-
-def give_up_delete(tx: Transaction, job: Job, reason: str) -> None:
-    """A failed final snapshot leaves the cluster as it was; otherwise it stays deleting, with the reason."""
-    cluster = tx.get(Cluster, job.payload["identifier"])
-    if cluster is None:
-        return
-    if "final_snapshot" in job.payload:
-        move(tx, job, "final-snapshot-failed", reason)
-    else:
-        tx.save(dataclasses.replace(cluster, status_reason=reason))
+    cluster = move(tx, job, "create-failed", reason)
+    events.record(tx, control, cluster, "failure", f"DB cluster could not be created: {reason}")

@@ -10,9 +10,10 @@ import datetime
 import random
 from collections.abc import Callable, Collection, Mapping
 
-from stilldb.control.ports import Gateways, Host, Store, Volumes
+from stilldb.control.ports import Gateways, Host, Kms, Store, Volumes
 from stilldb.domain import engine
 from stilldb.domain.names import Deployment, Scope
+from stilldb.domain.volumes import RestorableWindow
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Control:
     volumes: Volumes
     gateways: Gateways
     host: Host
+    kms: Kms
     quotas: Quotas = Quotas()
     now: Callable[[], datetime.datetime] = utc_now
     chance: random.Random = dataclasses.field(default_factory=random.SystemRandom)
@@ -50,7 +52,10 @@ class Control:
     accounts: Callable[[], Collection[str]] = tuple  # that have a key or own something, at this moment
     progress: dict[str, int] = dataclasses.field(
         default_factory=dict
-    )  # resource id -> percent of a running restore
+    )  # resource id of a cluster, or snapshot id -> percent of a running restore or copy
+    windows: dict[str, RestorableWindow] = dataclasses.field(
+        default_factory=dict
+    )  # resource id -> as of the last look: a listing of clusters asks no volume
 
 
 class Controls:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from stilldb.control import tags
+from stilldb.control import events, tags
 from stilldb.control.clusters import addresses_in_use
 from stilldb.control.context import Control
 from stilldb.control.jobs import JobRun, NoLongerPossible, submit
@@ -258,6 +258,7 @@ async def run_create(run: JobRun) -> None:
         instance = wanted(tx, run.job)
         status = transitions.after(instance.status, "answered")
         tx.save(dataclasses.replace(instance, status=status, status_reason="", created_at=run.control.now()))
+        events.record(tx, run.control, instance, "creation", "DB instance created")
 
     await run.finish(answered)
 
@@ -285,6 +286,7 @@ async def run_delete(run: JobRun) -> None:
         transitions.require_gone(instance.status, "deleted")
         tags.drop_all(tx, arn(run.control, instance))
         tx.remove(instance)
+        events.record(tx, run.control, instance, "deletion", "DB instance deleted")
         _emptied(tx, instance.cluster_resource_id)
 
     await run.finish(gone)
@@ -305,12 +307,13 @@ async def take_down(control: Control, instance: Instance, cluster: Cluster) -> N
     await control.volumes.release(cluster.volume, holder(instance))
 
 
-def give_up_create(tx: Transaction, job: Job, reason: str) -> None:
+def give_up_create(tx: Transaction, control: Control, job: Job, reason: str) -> None:
     """The instance shows failed, with the reason; it can be deleted."""
     instance = wanted(tx, job)
     status = transitions.after(instance.status, "create-failed")
     tx.save(dataclasses.replace(instance, status=status, status_reason=reason))
+    events.record(tx, control, instance, "failure", f"DB instance could not be created: {reason}")
 
 
-def give_up_delete(tx: Transaction, job: Job, reason: str) -> None:
+def give_up_delete(tx: Transaction, control: Control, job: Job, reason: str) -> None:
     """Nothing is left to delete."""

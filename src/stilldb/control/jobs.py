@@ -77,7 +77,7 @@ class JobKind:
     """How a kind of job runs, and what it makes visible when it gives up (in the transaction that ends it)."""
 
     run: Callable[[JobRun], Awaitable[None]]
-    give_up: Callable[[Transaction, Job, str], None]
+    give_up: Callable[[Transaction, Control, Job, str], None]
     max_attempts: float = 4  # infinite for what must happen in the end, such as a deletion
 
 
@@ -180,5 +180,5 @@ class Worker:
 
     async def _give_up(self, kind: JobKind, run: JobRun, reason: str) -> None:
         log.error(event("job given up", kind=run.job.kind, resource=run.job.resource, reason=reason))
-        await run.finish(lambda tx: kind.give_up(tx, run.job, reason))
+        await run.finish(lambda tx: kind.give_up(tx, run.control, run.job, reason))
         run.control.wake()

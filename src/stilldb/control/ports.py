@@ -8,7 +8,17 @@ from typing import Any, Protocol, TypeVar
 
 from stilldb.domain.names import Scope
 from stilldb.domain.proofs import Proof
-from stilldb.domain.resources import Cluster, Instance, Job, Row, Setting, Snapshot, Tag
+from stilldb.domain.resources import (
+    Cluster,
+    Event,
+    Instance,
+    Job,
+    RetainedBackup,
+    Row,
+    Setting,
+    Snapshot,
+    Tag,
+)
 from stilldb.domain.volumes import (
     ArchiveState,
     GatewayState,
@@ -22,7 +32,7 @@ from stilldb.domain.volumes import (
 )
 from stilldb.endpoint import GatewayEndpoint
 
-Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting, Proof)
+Kind = TypeVar("Kind", Cluster, Instance, Snapshot, RetainedBackup, Event, Tag, Job, Setting, Proof)
 Result = TypeVar("Result")
 
 
@@ -32,12 +42,13 @@ class Transaction(Protocol):
     It sees one account and region only. Tags, by their ARN, and settings are of the whole deployment.
     """
 
-    def get(self, kind: type[Kind], *key: str) -> Kind | None:
+    def get(self, kind: type[Kind], /, *key: str) -> Kind | None:
         """The row with this key."""
 
     def find(
         self,
         kind: type[Kind],
+        /,
         *,
         after: tuple[str, ...] | None = None,
         limit: int | None = None,
@@ -45,7 +56,7 @@ class Transaction(Protocol):
     ) -> list[Kind]:
         """Rows whose fields equal the given values (or are among them, for a collection), after a key, at most limit."""
 
-    def count(self, kind: type[Kind], **equals: object) -> int:
+    def count(self, kind: type[Kind], /, **equals: object) -> int:
         """How many rows ``find`` would give."""
 
     def add(self, row: Row) -> None:
@@ -60,7 +71,7 @@ class Transaction(Protocol):
     def within(self, account: str, region: str) -> Transaction:
         """The same piece of work, seeing another account and region."""
 
-    def everywhere(self, kind: type[Kind], **equals: object) -> list[tuple[Scope, Kind]]:
+    def everywhere(self, kind: type[Kind], /, **equals: object) -> list[tuple[Scope, Kind]]:
         """Rows of every account and region, each with its own, ordered by that and then by key."""
 
 

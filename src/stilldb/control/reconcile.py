@@ -11,7 +11,7 @@ import dataclasses
 import datetime
 import logging
 
-from stilldb.control import instances
+from stilldb.control import automated, events, instances
 from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.control.views import InstanceView, instance_view
@@ -25,15 +25,17 @@ log = logging.getLogger("stilldb.reconcile")
 
 OBSERVE_EVERY = 0.5  # seconds
 STARTING_EVERY = 0.05  # seconds between looks at an instance that comes up
-MAINTAIN_EVERY = 5.0  # seconds between looks for due base backups
+MAINTAIN_EVERY = 5.0  # seconds between looks for due base backups, snapshots and expiries
 
+_KEPT = (ClusterStatus.AVAILABLE, ClusterStatus.STARTING, ClusterStatus.STOPPED)  # have a volume to care for
+_OWN_START = "the control plane started"
 WATCHED = (InstanceStatus.AVAILABLE, InstanceStatus.STARTING)
 
 
 def forget_what_was_observed(tx: Transaction) -> None:
     """At a start nothing has been observed yet: clusters with instances, and the instances, are starting."""
     for scope, instance in tx.everywhere(Instance, status=InstanceStatus.AVAILABLE):
-        _lost(tx.within(scope.account, scope.region), instance.identifier, "the control plane started")
+        _lost(tx.within(scope.account, scope.region), instance.identifier, _OWN_START)
 
 
 def _lost(tx: Transaction, identifier: str, reason: str) -> None:
@@ -42,6 +44,24 @@ def _lost(tx: Transaction, identifier: str, reason: str) -> None:
 
 def _answered(tx: Transaction, identifier: str) -> None:
     _move(tx, identifier, "answered", InstanceStatus.STARTING, ClusterStatus.STARTING, "")
+
+
+def _down(tx: Transaction, control: Control, identifier: str, reason: str) -> None:
+    """The instance is lost, and an event says so."""
+    instance = tx.get(Instance, identifier)
+    _lost(tx, identifier, reason)
+    if instance is not None and instance.status is InstanceStatus.AVAILABLE:
+        events.record(tx, control, instance, "availability", "DB instance shutdown")
+
+
+def _back(tx: Transaction, control: Control, identifier: str) -> None:
+    """The instance answers again; an event says so unless it ran on while nobody looked."""
+    instance = tx.get(Instance, identifier)
+    _answered(tx, identifier)
+    if instance is None or instance.status is not InstanceStatus.STARTING:
+        return
+    if instance.status_reason != _OWN_START:
+        events.record(tx, control, instance, "availability", "DB instance restarted")
 
 
 def _move(
@@ -137,11 +157,11 @@ class Reconciler:
                 # A receiver that died is started again by this.
                 await control.volumes.hold(view.cluster.volume, instances.holder(view.instance))
                 if view.instance.status is InstanceStatus.STARTING:
-                    await control.store.run(lambda tx: _answered(tx, identifier))
+                    await control.store.run(lambda tx: _back(tx, control, identifier))
                 return
             if view.instance.status is InstanceStatus.AVAILABLE:
                 log.warning(event("instance lost", instance=identifier, reason=state.reason))
-                await control.store.run(lambda tx: _lost(tx, identifier, state.reason))
+                await control.store.run(lambda tx: _down(tx, control, identifier, state.reason))
             if not state.running:
                 await instances.bring_up(control, view.instance, view.cluster)
         except (VolumeError, OSError) as error:
@@ -150,18 +170,34 @@ class Reconciler:
 
     async def _maintain(self) -> None:
         while True:
-            await asyncio.sleep(MAINTAIN_EVERY)
-            for control, view in await self._watched():
-                key = view.cluster.resource_id
+            for control, cluster in await self._kept():
+                key = cluster.resource_id
                 if key not in self._maintenance:
-                    self._maintenance[key] = task = asyncio.create_task(_maintain_one(control, view.cluster))
+                    self._maintenance[key] = task = asyncio.create_task(_maintain_one(control, cluster))
                     task.add_done_callback(lambda _, key=key: self._maintenance.pop(key, None))  # type: ignore[misc]
+            for scope in await self._controls.store.scopes():
+                await _tend(self._controls.of(scope))
+            await asyncio.sleep(MAINTAIN_EVERY)
+
+    async def _kept(self) -> list[tuple[Control, Cluster]]:
+        rows = await self._controls.store.run(lambda tx: tx.everywhere(Cluster, status=list(_KEPT)))
+        return [(self._controls.of(scope), cluster) for scope, cluster in rows]
 
 
 async def _maintain_one(control: Control, cluster: Cluster) -> None:
     try:
         retention = datetime.timedelta(days=cluster.backup_retention_period)
         await control.volumes.maintain(cluster.volume, retention=retention)
+        window = await control.volumes.window(cluster.volume)
+        if window is not None:
+            control.windows[cluster.resource_id] = window
     except VolumeError as error:
         log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
         await asyncio.sleep(MAINTAIN_EVERY)
+
+
+async def _tend(control: Control) -> None:
+    try:
+        await automated.tend(control)
+    except Exception:  # the next look may fare better; without it no backup would be taken ever again
+        log.error(event("automated backups: a look failed"), exc_info=True)

@@ -1,4 +1,4 @@
-"""Cluster snapshots: create, describe, delete, and the jobs that make them real."""
+"""Cluster snapshots: create, delete, and the jobs that make them real. Who sees them is in sharing.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from stilldb.control import tags
+from stilldb.control import events, tags
 from stilldb.control.context import Control
 from stilldb.control.jobs import JobRun, NoLongerPossible, submit
 from stilldb.control.ports import Transaction
-from stilldb.control.views import Page
 from stilldb.domain import transitions
 from stilldb.domain.faults import (
     DBClusterNotFoundFault,
@@ -34,6 +33,7 @@ from stilldb.domain.resources import (
 from stilldb.domain.volumes import RestorePoint, SnapshotIntent, VolumeKey
 
 MANUAL = "manual"
+AUTOMATED = "automated"
 
 
 def not_found(identifier: str) -> DBClusterSnapshotNotFoundFault:
@@ -76,22 +76,38 @@ def refuse_if_taken_or_over_quota(
     tx: Transaction, control: Control, identifier: str, cluster: Cluster
 ) -> None:
     """The checks of a manual snapshot that come before anything is changed."""
-    taken = tx.get(Snapshot, identifier)
-    if taken is not None:
-        if taken.status is SnapshotStatus.DELETING:
-            raise InvalidDBClusterSnapshotStateFault(
-                f"The cluster snapshot {identifier} is being deleted. Its identifier is free once it is gone."
-            )
-        raise already_exists(identifier)
+    refuse_if_taken(tx, identifier)
     if cluster.status is not ClusterStatus.AVAILABLE:
         raise not_available(cluster.identifier)
+    refuse_over_quota(tx, control)
+
+
+def refuse_if_taken(tx: Transaction, identifier: str) -> None:
+    """The fault for a name that another snapshot has."""
+    taken = tx.get(Snapshot, identifier)
+    if taken is None:
+        return
+    if taken.status is SnapshotStatus.DELETING:
+        raise InvalidDBClusterSnapshotStateFault(
+            f"The cluster snapshot {identifier} is being deleted. Its identifier is free once it is gone."
+        )
+    raise already_exists(identifier)
+
+
+def refuse_over_quota(tx: Transaction, control: Control) -> None:
+    """The fault for one manual snapshot too many; automated ones do not count."""
     most = control.quotas.manual_snapshots
     if tx.count(Snapshot, snapshot_type=MANUAL) >= most:
         raise SnapshotQuotaExceeded(f"Cannot create more than {most} manual snapshots")
 
 
 def begin(
-    tx: Transaction, control: Control, identifier: str, cluster: Cluster, given_tags: Mapping[str, str]
+    tx: Transaction,
+    control: Control,
+    identifier: str,
+    cluster: Cluster,
+    given_tags: Mapping[str, str],
+    snapshot_type: str = MANUAL,
 ) -> Snapshot:
     """Write the snapshot in status creating with its tags and its job."""
     snapshot = Snapshot(
@@ -101,7 +117,7 @@ def begin(
         cluster_resource_id=cluster.resource_id,
         incarnation=cluster.incarnation,
         status=SnapshotStatus.CREATING,
-        snapshot_type=MANUAL,
+        snapshot_type=snapshot_type,
         percent_progress=0,
         created_at=control.now(),
         cluster_created_at=cluster.created_at,
@@ -110,6 +126,7 @@ def begin(
         availability_zones=control.deployment.availability_zones,
         storage_type=cluster.storage_type,
         settings=settings_of(cluster),
+        kms_key_arn=cluster.kms_key_arn,
     )
     try:
         tx.add(snapshot)
@@ -118,6 +135,7 @@ def begin(
     if not given_tags and cluster.copy_tags_to_snapshot:
         given_tags = tags.read(tx, control.deployment.arn("cluster", cluster.identifier))
     tags.put(tx, arn(control, snapshot), given_tags)
+    events.record(tx, control, snapshot, "backup", f"Creating {snapshot_type} cluster snapshot")
     submit(tx, control, "create-snapshot", snapshot.snapshot_id, identifier=identifier)
     return snapshot
 
@@ -140,20 +158,6 @@ def arn(control: Control, snapshot: Snapshot) -> str:
     return control.deployment.arn("cluster-snapshot", snapshot.identifier)
 
 
-async def describe(control: Control, identifier: str | None, page: Page) -> list[Snapshot]:
-    """DescribeDBClusterSnapshots: the named one (a fault when there is none, or when a filter excludes it) or a page."""
-
-    def work(tx: Transaction) -> list[Snapshot]:
-        if identifier is None:
-            return tx.find(Snapshot, **page.arguments())
-        found = tx.find(Snapshot, **page.named(identifier))
-        if not found:
-            raise not_found(identifier)
-        return found
-
-    return await control.store.run(work)
-
-
 async def delete(control: Control, identifier: str) -> Snapshot:
     """DeleteDBClusterSnapshot: answers the snapshot as it was; it goes, with what only it needed, in a job."""
 
@@ -167,13 +171,18 @@ async def delete(control: Control, identifier: str) -> Snapshot:
             raise InvalidDBClusterSnapshotStateFault(
                 f"The cluster snapshot {identifier} is in status {snapshot.status}; it can be deleted once it is available."
             )
-        tx.save(dataclasses.replace(snapshot, status=transitions.after(snapshot.status, "delete")))
-        submit(tx, control, "delete-snapshot", snapshot.snapshot_id, identifier=identifier)
+        begin_delete(tx, control, snapshot)
         return snapshot
 
     snapshot = await control.store.run(work)
     control.wake()
     return snapshot
+
+
+def begin_delete(tx: Transaction, control: Control, snapshot: Snapshot) -> None:
+    """The snapshot in status deleting, and the job that frees what only it needed. A copy under way is cancelled."""
+    tx.save(dataclasses.replace(snapshot, status=transitions.after(snapshot.status, "delete")))
+    submit(tx, control, "delete-snapshot", snapshot.snapshot_id, identifier=snapshot.identifier)
 
 
 async def run_create(run: JobRun) -> None:
@@ -188,7 +197,7 @@ async def run_create(run: JobRun) -> None:
         await run.reached("verify")
         await volumes.publish(intent)
         await run.reached("publish")
-    await run.finish(lambda tx: _published(tx, run.job, intent.point.taken_at))
+    await run.finish(lambda tx: _published(tx, run.control, run.job, intent.point.taken_at))
 
 
 def _fenced(tx: Transaction, job: Job) -> Snapshot:
@@ -223,10 +232,11 @@ def _intent(snapshot: Snapshot, mark: Mapping[str, Any]) -> SnapshotIntent:
             "cluster_identifier": snapshot.cluster_identifier,
             **snapshot.settings,
         },
+        kms_key_arn=snapshot.kms_key_arn,
     )
 
 
-def _published(tx: Transaction, job: Job, taken_at: datetime.datetime) -> None:
+def _published(tx: Transaction, control: Control, job: Job, taken_at: datetime.datetime) -> None:
     snapshot = tx.get(Snapshot, job.payload["identifier"])
     assert snapshot is not None, "a snapshot in status creating can't be deleted"
     tx.save(
@@ -238,36 +248,50 @@ def _published(tx: Transaction, job: Job, taken_at: datetime.datetime) -> None:
             created_at=taken_at,
         )
     )
+    kind = snapshot.snapshot_type.capitalize()
+    events.record(tx, control, snapshot, "backup", f"{kind} cluster snapshot created")
 
 
-def give_up_create(tx: Transaction, job: Job, reason: str) -> None:
+def give_up_create(tx: Transaction, control: Control, job: Job, reason: str) -> None:
     """The snapshot shows failed, with the reason."""
     snapshot = tx.get(Snapshot, job.payload["identifier"])
     if snapshot is not None and snapshot.snapshot_id == job.resource:
         status = transitions.after(snapshot.status, "create-failed")
         tx.save(dataclasses.replace(snapshot, status=status, status_reason=reason))
+        kind = snapshot.snapshot_type.capitalize()
+        events.record(tx, control, snapshot, "backup", f"{kind} cluster snapshot failed: {reason}")
 
 
 async def run_delete(run: JobRun) -> None:
-    """Wait for restores that read it, free what only it needed, then it is gone."""
-    await run.wait_for(
-        lambda tx: not tx.count(Cluster, source_snapshot_id=run.job.resource, status="creating")
-    )
+    """Wait for restores and copies that read it, free what only it needed, then it is gone."""
+    await run.wait_for(lambda tx: not is_read(tx, run.job.resource))
     snapshot = await run.control.store.run(lambda tx: tx.get(Snapshot, run.job.payload["identifier"]))
     if snapshot is None:
         raise NoLongerPossible("the snapshot is gone already")
-    await run.control.volumes.forget(snapshot.volume, snapshot.snapshot_id)
+    freed = await run.control.volumes.forget(snapshot.volume, snapshot.snapshot_id)
     await run.reached("forget")
-
-    def gone(tx: Transaction) -> None:
-        transitions.require_gone(snapshot.status, "deleted")
-        tags.drop_all(tx, arn(run.control, snapshot))
-        tx.remove(snapshot)
-
-    await run.finish(gone)
+    await run.finish(lambda tx: remove(tx, run.control, snapshot, freed))
 
 
-def give_up_delete(tx: Transaction, job: Job, reason: str) -> None:
+def is_read(tx: Transaction, snapshot_id: str) -> bool:
+    """Whether a restore or a copy of any account or region reads the snapshot, or its own copying has not ended yet."""
+    if tx.everywhere(Cluster, source_snapshot_id=snapshot_id, status=ClusterStatus.CREATING):
+        return True
+    copying = [job for _, job in tx.everywhere(Job, kind="copy-snapshot")]
+    return any(snapshot_id in {job.resource, job.payload["snapshot_id"]} for job in copying)
+
+
+def remove(tx: Transaction, control: Control, snapshot: Snapshot, freed: int) -> None:
+    """The snapshot, its tags and its row are gone; the event says how many bytes that freed."""
+    transitions.require_gone(snapshot.status, "deleted")
+    tags.drop_all(tx, arn(control, snapshot))
+    tx.remove(snapshot)
+    kind = snapshot.snapshot_type.capitalize()
+    message = f"{kind} cluster snapshot deleted. {freed} bytes were freed."
+    events.record(tx, control, snapshot, "backup", message)
+
+
+def give_up_delete(tx: Transaction, control: Control, job: Job, reason: str) -> None:
     """The snapshot stays in status deleting, with the reason; the next start of the server tries again."""
     snapshot = tx.get(Snapshot, job.payload["identifier"])
     if snapshot is not None:

@@ -25,6 +25,9 @@ LICENSE_MODEL = "na"
 CLUSTER_QUOTA = 40
 INSTANCE_QUOTA = 40
 MANUAL_SNAPSHOT_QUOTA = 100
+COPIES_ACROSS_REGIONS = 5  # in progress at once
+ACCOUNTS_SHARED_WITH = 20  # of one snapshot
+BACKUP_RETENTION = range(1, 36)  # days
 
 _SIZES = {
     "db.r8g": (
@@ -175,6 +178,15 @@ def master_password(value: str | None) -> str:
             f"{prefix}. Only printable ASCII characters besides '/', '@', '\"', ' ' may be used."
         )
     return value
+
+
+def backup_retention(days: int) -> int:
+    """BackupRetentionPeriod, 1 to 35 days."""
+    if days not in BACKUP_RETENTION:
+        raise InvalidParameterValue(
+            f"Invalid backup retention period: {days}. Must be between 1 and 35 days."
+        )
+    return days
 
 
 def promotion_tier(value: int | None) -> int:

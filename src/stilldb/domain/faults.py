@@ -99,6 +99,18 @@ class SnapshotQuotaExceeded(Fault):
     code = "SnapshotQuotaExceeded"
 
 
+class SharedSnapshotQuotaExceeded(Fault):
+    """A snapshot is shared with too many accounts."""
+
+    code = "SharedSnapshotQuotaExceeded"
+
+
+class InvalidRestoreFault(Fault):
+    """There is nothing to restore from."""
+
+    code = "InvalidRestoreFault"
+
+
 class DBInstanceNotFound(Fault):
     """No such instance."""
 

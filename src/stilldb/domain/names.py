@@ -129,6 +129,41 @@ def reference(value: str, parameter: str, kind: str, deployment: Deployment) -> 
     return parts[6].lower() if parts[4] == deployment.account else value
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a resource is that may belong to another account or region."""
+
+    account: str
+    region: str
+    name: str
+
+    def is_of(self, deployment: Deployment) -> bool:
+        """Whether it is in this very account and region."""
+        return (self.account, self.region) == (deployment.account, deployment.region)
+
+
+def place(value: str, parameter: str, kind: str, deployment: Deployment) -> Place:
+    """Where an existing resource is, given as a name of this account and region or as an ARN of any."""
+    _not_blank(value, parameter)
+    if not value.startswith("arn:"):
+        return Place(deployment.account, deployment.region, value.lower())
+    parts = value.split(":", 6)
+    if len(parts) < 7 or parts[1:3] != ["aws", "rds"] or parts[5] != kind or not all(parts[3:]):
+        raise InvalidParameterValue(f"Invalid resource name:  {value}")
+    return Place(parts[4], parts[3], parts[6].lower())
+
+
+def reference_place(value: str, parameter: str, kind: str, deployment: Deployment) -> Place:
+    """As ``place``, for a parameter that takes resources of other accounts, but of this region only."""
+    found = place(value, parameter, kind, deployment)
+    if found.region != deployment.region:
+        raise InvalidParameterValue(
+            f"The provided ARN ({value}) is invalid for this parameter ({parameter}). "
+            f"Expected region = {deployment.region}, actual region = {found.region}"
+        )
+    return found
+
+
 def resource_arn(value: str, deployment: Deployment) -> tuple[str, str]:
     """Split the ARN of a taggable resource into kind and name; faults for another region, account or service."""
     parts = value.split(":", 6)

@@ -1,4 +1,4 @@
-"""The resources of the management plane as frozen values: cluster, instance, cluster snapshot, tag, job.
+"""The resources of the management plane as frozen values: cluster, instance, cluster snapshot, event, tag, job.
 
 A change makes a new value with ``dataclasses.replace``; where it is kept is the store's business.
 """
@@ -21,6 +21,8 @@ class ClusterStatus(enum.StrEnum):
     CREATING = "creating"
     AVAILABLE = "available"
     STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
     DELETING = "deleting"
     MIGRATION_FAILED = "migration-failed"  # a restore that gave up
     FAILED = "failed"  # a create that gave up
@@ -32,6 +34,8 @@ class InstanceStatus(enum.StrEnum):
     CREATING = "creating"
     AVAILABLE = "available"
     STARTING = "starting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
     DELETING = "deleting"
     FAILED = "failed"
 
@@ -40,6 +44,7 @@ class SnapshotStatus(enum.StrEnum):
     """Statuses a cluster snapshot can show."""
 
     CREATING = "creating"
+    COPYING = "copying"
     AVAILABLE = "available"
     DELETING = "deleting"
     FAILED = "failed"
@@ -74,7 +79,8 @@ class Cluster:
     created_at: datetime.datetime
     percent_progress: int | None = None  # while a restore runs
     source_snapshot_id: str | None = None
-    source_volume: str | None = None  # prefix of the volume the source snapshot lies in
+    source_volume: str | None = None  # prefix of the volume it is restored or cloned from
+    kms_key_arn: str | None = None  # of an encrypted cluster
 
     @property
     def volume(self) -> VolumeKey:
@@ -123,11 +129,54 @@ class Snapshot:
     availability_zones: tuple[str, ...]
     storage_type: str | None
     settings: Mapping[str, Any]  # what a restore takes from the snapshot
+    kms_key_arn: str | None = None  # of an encrypted snapshot
+    source_arn: str | None = None  # of a copy: the snapshot it was made of
+    restorable_by: tuple[str, ...] = ()  # the attribute ``restore``: account ids, or "all"
 
     @property
     def volume(self) -> VolumeKey:
         """The key of the volume it was taken of."""
         return VolumeKey(self.cluster_resource_id, self.incarnation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RetainedBackup:
+    """What a deleted cluster's archive can still be restored to, until its retention ends."""
+
+    resource_id: str
+    incarnation: int
+    cluster_identifier: str
+    cluster_created_at: datetime.datetime
+    deleted_at: datetime.datetime
+    retain_until: datetime.datetime
+    earliest: (
+        datetime.datetime | None
+    )  # of the restorable window; None: only its automated snapshots are left
+    latest: datetime.datetime | None
+    purging: bool = False
+    engine_version: str
+    master_username: str
+    storage_type: str | None
+    settings: Mapping[str, Any]  # what a restore takes from it, as of a snapshot
+    kms_key_arn: str | None = None
+
+    @property
+    def volume(self) -> VolumeKey:
+        """The key of the deleted volume."""
+        return VolumeKey(self.resource_id, self.incarnation)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a resource."""
+
+    event_id: str  # sorts by time
+    source_type: str
+    source_identifier: str
+    source_arn: str
+    categories: tuple[str, ...]
+    message: str
+    date: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,12 +222,14 @@ class Vanished(Exception):
     """The row to save or remove is not there."""
 
 
-Row = Cluster | Instance | Snapshot | Tag | Job | Setting | Proof
+Row = Cluster | Instance | Snapshot | RetainedBackup | Event | Tag | Job | Setting | Proof
 
 KEYS: Mapping[type, tuple[str, ...]] = {
     Cluster: ("identifier",),
     Instance: ("identifier",),
     Snapshot: ("identifier",),
+    RetainedBackup: ("resource_id",),
+    Event: ("event_id",),
     Tag: ("arn", "key"),
     Job: ("job_id",),
     Setting: ("name",),

@@ -20,6 +20,10 @@ TABLE: Final[dict[tuple[str, str, str], str]] = {
     ("cluster", "available", "lost"): "starting",
     ("cluster", "starting", "answered"): "available",
     ("cluster", "starting", "emptied"): "available",
+    ("cluster", "available", "stop"): "stopping",
+    ("cluster", "stopping", "stopped"): "stopped",
+    ("cluster", "stopping", "stop-failed"): "starting",
+    ("cluster", "stopped", "start"): "starting",
     ("cluster", "available", "delete"): "deleting",
     ("cluster", "failed", "delete"): "deleting",
     ("cluster", "migration-failed", "delete"): "deleting",
@@ -29,16 +33,25 @@ TABLE: Final[dict[tuple[str, str, str], str]] = {
     ("instance", "creating", "create-failed"): "failed",
     ("instance", "available", "lost"): "starting",
     ("instance", "starting", "answered"): "available",
+    ("instance", "available", "stop"): "stopping",
+    ("instance", "stopping", "stopped"): "stopped",
+    ("instance", "stopping", "stop-failed"): "starting",
+    ("instance", "stopped", "start"): "starting",
     ("instance", "available", "delete"): "deleting",
     ("instance", "starting", "delete"): "deleting",
     ("instance", "failed", "delete"): "deleting",
     ("instance", "deleting", "deleted"): GONE,
     ("snapshot", "creating", "published"): "available",
     ("snapshot", "creating", "create-failed"): "failed",
+    ("snapshot", "copying", "copied"): "available",
+    ("snapshot", "copying", "copy-failed"): "failed",
+    ("snapshot", "copying", "delete"): "deleting",
     ("snapshot", "available", "delete"): "deleting",
     ("snapshot", "failed", "delete"): "deleting",
     ("snapshot", "deleting", "deleted"): GONE,
 }
+
+FIRST: Final = {"cluster": ("creating",), "instance": ("creating",), "snapshot": ("creating", "copying")}
 
 _KINDS: Final = {ClusterStatus: "cluster", InstanceStatus: "instance", SnapshotStatus: "snapshot"}
 
@@ -86,7 +99,7 @@ def diagram() -> str:
     """The page with Mermaid state diagrams of the table, one a kind of resource."""
     blocks = [_INTRODUCTION.strip()]
     for kind in _KINDS.values():
-        lines = ["```mermaid", "stateDiagram-v2", "  [*] --> creating"]
+        lines = ["```mermaid", "stateDiagram-v2", *(f"  [*] --> {first}" for first in FIRST[kind])]
         for (of, status, event), target in TABLE.items():
             if of == kind:
                 end = "[*]" if target == GONE else target.replace("-", "_")

@@ -65,6 +65,14 @@ class TimeTarget:
 RestoreTarget = SnapshotTarget | TimeTarget
 
 
+def _floor(moment: datetime.datetime) -> datetime.datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def _ceiling(moment: datetime.datetime) -> datetime.datetime:
+    return _floor(moment + datetime.timedelta(microseconds=999))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RestorableWindow:
     """The moments (UTC) that a volume can be restored to: from earliest to latest, both included, without the gaps.
@@ -75,6 +83,26 @@ class RestorableWindow:
     earliest: datetime.datetime
     latest: datetime.datetime
     gaps: tuple[tuple[datetime.datetime, datetime.datetime], ...]
+
+    def shown(self) -> RestorableWindow:
+        """The same in whole milliseconds, which is what clients see, and each of them inside."""
+        gaps = tuple((_floor(since), _ceiling(until)) for since, until in self.gaps)
+        return RestorableWindow(_ceiling(self.earliest), _floor(self.latest), gaps)
+
+    def spans(self) -> tuple[tuple[datetime.datetime, datetime.datetime], ...]:
+        """The moments without the gaps: (first, last) of each stretch, in order."""
+        spans, first = [], self.earliest
+        for since, until in self.gaps:
+            if since >= first:
+                spans.append((first, min(since, self.latest)))
+            first = max(first, until)
+        if first <= self.latest:
+            spans.append((first, self.latest))
+        return tuple(spans)
+
+    def holds(self, moment: datetime.datetime) -> bool:
+        """Whether the volume can be restored to ``moment``."""
+        return any(first <= moment <= last for first, last in self.spans())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

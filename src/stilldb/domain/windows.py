@@ -1,7 +1,11 @@
-"""Backup and maintenance windows: parsing, defaults, overlap. Source: API reference and Developer Guide (UTC)."""
+"""Backup and maintenance windows: parsing, defaults, overlap, and when a backup is due.
+
+Source: API reference and Developer Guide (UTC).
+"""
 
 from __future__ import annotations
 
+import datetime
 import random
 import re
 
@@ -83,6 +87,31 @@ def _maintenance_range(window: str) -> tuple[int, int]:
     start = _DAYS.index(match[1]) * _DAY + _minute(match[2], window)
     end = _DAYS.index(match[3]) * _DAY + _minute(match[4], window)
     return start, (end - start) % _WEEK
+
+
+def backup_window(window: str) -> str:
+    """The window as it is kept; at least 30 minutes and under 24 hours, else a fault."""
+    _, length = _backup_range(window)
+    if length < 30:
+        raise InvalidParameterValue("The backup window must be at least 30 minutes.")
+    if length >= _DAY:
+        raise InvalidParameterValue("The backup window must be less than 24 hours.")
+    return window
+
+
+def last_opening(window: str, now: datetime.datetime) -> datetime.datetime:
+    """When the daily backup window last opened, at ``now`` or before."""
+    start, _ = _backup_range(window)
+    opening = now.replace(hour=start // 60, minute=start % 60, second=0, microsecond=0)
+    return opening if opening <= now else opening - datetime.timedelta(days=1)
+
+
+def backup_due(window: str, now: datetime.datetime, last: datetime.datetime) -> bool:
+    """Whether the day's backup is due: the window opened since the ``last`` one (or since there was anything to back up).
+
+    One that was missed is due however long ago its window closed; of several that were missed, one is.
+    """
+    return last < last_opening(window, now)
 
 
 def maintenance_window(window: str) -> str:

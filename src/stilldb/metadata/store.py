@@ -25,8 +25,10 @@ from stilldb.domain.resources import (
     KEYS,
     AlreadyExists,
     Cluster,
+    Event,
     Instance,
     Job,
+    RetainedBackup,
     Row,
     Setting,
     Snapshot,
@@ -35,7 +37,7 @@ from stilldb.domain.resources import (
 )
 from stilldb.metadata.tables import SCOPED, TABLES
 
-Kind = TypeVar("Kind", Cluster, Instance, Snapshot, Tag, Job, Setting, Proof)
+Kind = TypeVar("Kind", Cluster, Instance, Snapshot, RetainedBackup, Event, Tag, Job, Setting, Proof)
 Result = TypeVar("Result")
 
 
@@ -77,7 +79,7 @@ class SqlTransaction:
         """The same transaction, seeing another account and region."""
         return SqlTransaction(self._connection, Scope(account, region))
 
-    def everywhere(self, kind: type[Kind], **equals: object) -> list[tuple[Scope, Kind]]:
+    def everywhere(self, kind: type[Kind], /, **equals: object) -> list[tuple[Scope, Kind]]:
         """Rows of every account and region, each with its own, ordered by that and then by key."""
         table = TABLES[kind]
         query = select(table.c.account, table.c.region, *_columns(kind)).where(*_equal(kind, equals))
@@ -90,7 +92,7 @@ class SqlTransaction:
         found = union(*(select(table.c.account, table.c.region) for table in tables))
         return sorted(Scope(*row) for row in self._connection.execute(found))
 
-    def get(self, kind: type[Kind], *key: str) -> Kind | None:
+    def get(self, kind: type[Kind], /, *key: str) -> Kind | None:
         """The row with this key."""
         wanted: dict[str, Any] = dict(zip(KEYS[kind], key, strict=True))
         found = self.find(kind, limit=1, **wanted)
@@ -99,6 +101,7 @@ class SqlTransaction:
     def find(
         self,
         kind: type[Kind],
+        /,
         *,
         after: tuple[str, ...] | None = None,
         limit: int | None = None,
@@ -113,7 +116,7 @@ class SqlTransaction:
             query = query.limit(limit)
         return [_made(kind, row) for row in self._connection.execute(query)]
 
-    def count(self, kind: type[Kind], **equals: object) -> int:
+    def count(self, kind: type[Kind], /, **equals: object) -> int:
         """How many rows ``find`` would give."""
         query = select(func.count()).select_from(TABLES[kind])
         counted = self._connection.execute(query.where(*self._mine(kind), *_equal(kind, equals)))

@@ -30,9 +30,11 @@ from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import (
     Cluster,
     ClusterStatus,
+    Event,
     Instance,
     InstanceStatus,
     Job,
+    RetainedBackup,
     Setting,
     Snapshot,
     SnapshotStatus,
@@ -149,6 +151,7 @@ clusters = Table(
     Column("percent_progress", Integer),
     Column("source_snapshot_id", String(64)),
     Column("source_volume", String(128)),
+    Column("kms_key_arn", String(512)),
     UniqueConstraint("resource_id"),
     UniqueConstraint("address"),
     UniqueConstraint("reader_address"),
@@ -208,11 +211,47 @@ snapshots = Table(
     _required("availability_zones", Tuple),
     Column("storage_type", String(16)),
     _required("settings", JSON),
+    Column("kms_key_arn", String(512)),
+    Column("source_arn", String(512)),
+    _required("restorable_by", Tuple),
     UniqueConstraint("snapshot_id"),
     _one_of("status", SnapshotStatus),
     CheckConstraint("status != 'available' OR percent_progress = 100", name="available_is_complete"),
 )
 Index(None, snapshots.c.cluster_identifier)
+
+retained_backups = Table(
+    "retained_backups",
+    metadata,
+    *_scope(),
+    _required("resource_id", String(64), primary_key=True),
+    _required("incarnation", Integer),
+    _required("cluster_identifier", String(63)),
+    _required("cluster_created_at", UTCTime),
+    _required("deleted_at", UTCTime),
+    _required("retain_until", UTCTime),
+    Column("earliest", UTCTime),
+    Column("latest", UTCTime),
+    _required("purging", Boolean),
+    _required("engine_version", String(16)),
+    _required("master_username", String(63)),
+    Column("storage_type", String(16)),
+    _required("settings", JSON),
+    Column("kms_key_arn", String(512)),
+)
+
+events = Table(
+    "events",
+    metadata,
+    *_scope(),
+    _required("event_id", String(64), primary_key=True),
+    _required("source_type", String(32)),
+    _required("source_identifier", String(255)),
+    _required("source_arn", String(512)),
+    _required("categories", Tuple),
+    _required("message", String),
+    _required("date", UTCTime),
+)
 
 tags = Table(
     "tags",
@@ -261,6 +300,8 @@ TABLES: dict[type, Table] = {
     Cluster: clusters,
     Instance: instances,
     Snapshot: snapshots,
+    RetainedBackup: retained_backups,
+    Event: events,
     Tag: tags,
     Job: jobs,
     Setting: settings,

@@ -189,7 +189,7 @@ async def test_restore_shows_a_new_cluster_without_instances(api: TwinApi) -> No
             "InvalidParameterCombination",
             "docdb4.0 cannot",
         ),
-        ({"KmsKeyId": "k"}, 400, "InvalidParameterCombination", "KmsKeyId is not available"),
+        ({"KmsKeyId": "k"}, 400, "KMSKeyNotAccessibleFault", "Specified KMS key [k]"),
         (
             {"SnapshotIdentifier": "arn:aws:rds:eu-west-1:123456789012:cluster-snapshot:one"},
             400,

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from stilldb.control import clusters, instances, jobs, restores, snapshots, tags
+from stilldb.control import clusters, deletions, instances, jobs, restores, sharing, snapshots, tags
 from stilldb.control.clusters import NewCluster
 from stilldb.control.context import Quotas
 from stilldb.control.instances import NewInstance
 from stilldb.control.views import ClusterView, Page
 from stilldb.domain import faults
+from stilldb.domain.names import Place
 from stilldb.domain.resources import Cluster, Instance, Job, Snapshot, Tag
 from stilldb.domain.volumes import VolumeError
 from support.twins import Plane, plane, until
+
+ONE = Place("123456789012", "us-east-1", "one")
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ async def test_a_create_that_keeps_failing_shows_failed_and_can_be_deleted(runni
     await reaches(running, Cluster, "alpha", "failed")
     row = await running.store.run(lambda tx: tx.get(Cluster, "alpha"))
     assert "made to fail" in row.status_reason
-    await clusters.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
+    await deletions.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
     await reaches(running, Cluster, "alpha", "gone")
 
 
@@ -246,7 +249,7 @@ async def test_restore_takes_settings_from_the_snapshot_and_has_no_instances(run
     await ready_cluster(running, port=27020, deletion_protection=True)
     await snap(running)
     await reaches(running, Snapshot, "one", "available")
-    view = await restores.from_snapshot(running.control, NewCluster(identifier="beta"), "one")
+    view = await restores.from_snapshot(running.control, NewCluster(identifier="beta"), ONE)
     assert (view.cluster.status, view.members, view.cluster.port) == ("creating", (), 27020)
     assert view.cluster.master_username == "keeper"
     assert view.cluster.deletion_protection is False
@@ -260,18 +263,18 @@ async def test_restore_takes_settings_from_the_snapshot_and_has_no_instances(run
 async def test_restore_faults(running: Plane) -> None:
     await ready_cluster(running)
     with pytest.raises(faults.DBClusterSnapshotNotFoundFault):
-        await restores.from_snapshot(running.control, NewCluster(identifier="beta"), "one")
+        await restores.from_snapshot(running.control, NewCluster(identifier="beta"), ONE)
     running.volumes.gates["draft"] = gate = asyncio.Event()
     await snap(running)
     with pytest.raises(faults.InvalidDBClusterSnapshotStateFault):
-        await restores.from_snapshot(running.control, NewCluster(identifier="beta"), "one")
+        await restores.from_snapshot(running.control, NewCluster(identifier="beta"), ONE)
     gate.set()
     await reaches(running, Snapshot, "one", "available")
     with pytest.raises(faults.DBClusterAlreadyExistsFault):
-        await restores.from_snapshot(running.control, NewCluster(identifier="alpha"), "one")
+        await restores.from_snapshot(running.control, NewCluster(identifier="alpha"), ONE)
     with pytest.raises(faults.InvalidParameterCombination):
         await restores.from_snapshot(
-            running.control, NewCluster(identifier="beta", engine_version="4.0.0"), "one"
+            running.control, NewCluster(identifier="beta", engine_version="4.0.0"), ONE
         )
 
 
@@ -280,7 +283,7 @@ async def test_a_restore_that_fails_shows_migration_failed(running: Plane) -> No
     await snap(running)
     await reaches(running, Snapshot, "one", "available")
     running.volumes.failing["restore"] = 100
-    await restores.from_snapshot(running.control, NewCluster(identifier="beta"), "one")
+    await restores.from_snapshot(running.control, NewCluster(identifier="beta"), ONE)
     await reaches(running, Cluster, "beta", "migration-failed")
 
 
@@ -289,7 +292,7 @@ async def test_a_snapshot_is_not_freed_under_a_restore_that_reads_it(running: Pl
     await snap(running)
     await reaches(running, Snapshot, "one", "available")
     running.volumes.gates["restore"] = gate = asyncio.Event()
-    await restores.from_snapshot(running.control, NewCluster(identifier="beta"), "one")
+    await restores.from_snapshot(running.control, NewCluster(identifier="beta"), ONE)
     await snapshots.delete(running.control, "one")
     await asyncio.sleep(0.1)
     assert await status(running, Snapshot, "one") == "deleting"
@@ -302,21 +305,21 @@ async def test_a_snapshot_is_not_freed_under_a_restore_that_reads_it(running: Pl
 async def test_delete_cluster_with_a_final_snapshot(running: Plane) -> None:
     await ready_cluster(running)
     with pytest.raises(faults.InvalidDBClusterStateFault, match="still contains DB instances"):
-        await clusters.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
+        await deletions.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
     instance = await instances.delete(running.control, "alpha-1")
     await reaches(running, Instance, "alpha-1", "gone")
     assert running.control.host.forgotten == [instance.instance.resource_id]
     for skip, final in ((False, None), (True, "last")):
         with pytest.raises(faults.InvalidParameterCombination):
-            await clusters.delete(running.control, "alpha", skip_final_snapshot=skip, final_snapshot=final)
-    await clusters.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
+            await deletions.delete(running.control, "alpha", skip_final_snapshot=skip, final_snapshot=final)
+    await deletions.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
     await reaches(running, Cluster, "alpha", "gone")
     assert await status(running, Snapshot, "last") == "available"
     assert not running.volumes.volumes
-    listed = await snapshots.describe(
-        running.control, None, Page(100, None, {"cluster_identifier": ["alpha"]})
+    listed = await sharing.listed(
+        running.control, sharing.OWN, Page(100, None, {"cluster_identifier": ["alpha"]})
     )
-    assert [row.identifier for row in listed] == ["last"]
+    assert [view.identifier for view in listed] == ["last"]
     assert await running.store.run(lambda tx: tx.count(Tag)) == 0
 
 
@@ -325,7 +328,7 @@ async def test_a_final_name_that_is_taken_deletes_nothing(running: Plane) -> Non
     await reaches(running, Cluster, "alpha", "available")
     await snap(running, "last")
     with pytest.raises(faults.DBClusterSnapshotAlreadyExistsFault):
-        await clusters.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
+        await deletions.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
     assert await status(running, Cluster, "alpha") == "available"
 
 
@@ -333,7 +336,7 @@ async def test_a_failed_final_snapshot_leaves_the_cluster(running: Plane) -> Non
     await new_cluster(running)
     await reaches(running, Cluster, "alpha", "available")
     running.volumes.failing["draft"] = 100
-    await clusters.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
+    await deletions.delete(running.control, "alpha", skip_final_snapshot=False, final_snapshot="last")
     await reaches(running, Cluster, "alpha", "available")
     assert running.volumes.volumes
 
@@ -342,9 +345,9 @@ async def test_deletion_protection_and_the_way_out(running: Plane) -> None:
     await new_cluster(running, deletion_protection=True)
     await reaches(running, Cluster, "alpha", "available")
     with pytest.raises(faults.InvalidParameterCombination, match="Cannot delete protected Cluster"):
-        await clusters.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
-    await clusters.modify_deletion_protection(running.control, "alpha", False)
-    await clusters.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
+        await deletions.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
+    await clusters.modify(running.control, "alpha", deletion_protection=False)
+    await deletions.delete(running.control, "alpha", skip_final_snapshot=True, final_snapshot=None)
     await reaches(running, Cluster, "alpha", "gone")
 
 

@@ -189,7 +189,7 @@ def test_every_status_can_be_reached_and_left() -> None:
     ):
         rows = [(status, target) for (of, status, _), target in transitions.TABLE.items() if of == kind]
         assert {status for status, _ in rows} == {str(word) for word in words}
-        assert {target for _, target in rows} - {transitions.GONE} | {"creating"} == {
+        assert {target for _, target in rows} - {transitions.GONE} | set(transitions.FIRST[kind]) == {
             str(word) for word in words
         }
 

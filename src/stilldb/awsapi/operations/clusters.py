@@ -1,4 +1,4 @@
-"""CreateDBCluster, DescribeDBClusters, ModifyDBCluster, DeleteDBCluster, RestoreDBClusterFromSnapshot."""
+"""CreateDBCluster, DescribeDBClusters, ModifyDBCluster, DeleteDBCluster, StopDBCluster, StartDBCluster."""
 
 from __future__ import annotations
 
@@ -8,34 +8,26 @@ from typing import Any
 from stilldb.awsapi import paging
 from stilldb.awsapi.operations import filters, shapes
 from stilldb.awsapi.operations.declared import Params, operation
-from stilldb.control import clusters, restores
+from stilldb.control import clusters, deletions, stopping
 from stilldb.control.clusters import NewCluster
 from stilldb.control.context import Control
 from stilldb.control.views import Page
-from stilldb.domain import engine, names
+from stilldb.domain import engine, names, windows
 from stilldb.domain.faults import (
     DBSubnetGroupNotFoundFault,
     GlobalClusterNotFoundFault,
     InvalidParameterCombination,
-    InvalidParameterValue,
     InvalidVPCNetworkStateFault,
     NetworkTypeNotSupported,
 )
 from stilldb.domain.tags import validated
 
-_ENCRYPTION = (
-    "Encryption at rest is not available yet: leave it out, or keep the state directory on an encrypted disk."
-)
-_BACKUPS = (
-    "Automated backups are not available yet, so a window for them would promise what does not happen: leave it out and "
-    "take manual snapshots."
-)
-_LOGS = "Log exports are not available yet: leave it out; the instance's logs lie in the state directory."
-_SERVERLESS = "Serverless scaling is not available yet: leave it out and choose an instance class."
+LOGS = "Log exports are not available yet: leave it out; the instance's logs lie in the state directory."
+SERVERLESS = "Serverless scaling is not available yet: leave it out and choose an instance class."
 _SECRET = "Managed master passwords are not available yet: give MasterUserPassword."
 _REGIONS = "Copies from another region are not available yet: leave it out."
 
-_NEW = (
+NEW = (
     "AvailabilityZones DBClusterIdentifier DBClusterParameterGroupName VpcSecurityGroupIds DBSubnetGroupName Engine "
     "EngineVersion Port Tags DeletionProtection StorageType NetworkType CopyTagsToSnapshot"
 )
@@ -43,15 +35,13 @@ _NEW = (
 
 @operation(
     "CreateDBCluster",
-    takes=f"{_NEW} BackupRetentionPeriod GlobalClusterIdentifier MasterUsername MasterUserPassword PreferredMaintenanceWindow",
+    takes=f"{NEW} BackupRetentionPeriod PreferredBackupWindow PreferredMaintenanceWindow GlobalClusterIdentifier "
+    "MasterUsername MasterUserPassword StorageEncrypted KmsKeyId",
     refuses={
-        "PreferredBackupWindow": _BACKUPS,
-        "StorageEncrypted": _ENCRYPTION,
-        "KmsKeyId": _ENCRYPTION,
         "PreSignedUrl": _REGIONS,
         "SourceRegion": _REGIONS,
-        "EnableCloudwatchLogsExports": _LOGS,
-        "ServerlessV2ScalingConfiguration": _SERVERLESS,
+        "EnableCloudwatchLogsExports": LOGS,
+        "ServerlessV2ScalingConfiguration": SERVERLESS,
         "ManageMasterUserPassword": _SECRET,
         "MasterUserSecretKmsKeyId": _SECRET,
     },
@@ -61,30 +51,17 @@ async def create_db_cluster(control: Control, params: Params) -> Mapping[str, An
     engine.engine(params["Engine"])
     if "GlobalClusterIdentifier" in params:
         raise GlobalClusterNotFoundFault(f"Global cluster '{params['GlobalClusterIdentifier']}' not found")
-    _refuse_retention(params.get("BackupRetentionPeriod", 1))
     view = await clusters.create(
         control,
-        _new_cluster(control, params),
+        new_cluster(control, params),
         username=params.get("MasterUsername"),
         password=params.get("MasterUserPassword"),
     )
     return {"DBCluster": shapes.cluster(control, view)}
 
 
-def _refuse_retention(days: int) -> None:
-    """1 to 35 by AWS's rule; more than the default would promise a point-in-time recovery that is not there yet."""
-    if not 1 <= days <= 35:
-        raise InvalidParameterValue(
-            f"Invalid backup retention period: {days}. Must be between 1 and 35 days."
-        )
-    if days != 1:
-        raise InvalidParameterCombination(
-            "The parameter BackupRetentionPeriod is not available for CreateDBCluster beyond its default of 1. "
-            + _BACKUPS
-        )
-
-
-def _new_cluster(control: Control, params: Params) -> NewCluster:
+def new_cluster(control: Control, params: Params) -> NewCluster:
+    """What every operation that makes a cluster takes alike."""
     version = engine.engine_version(params["EngineVersion"]) if "EngineVersion" in params else None
     _refuse_unknown_places(control, params)
     return NewCluster(
@@ -93,12 +70,21 @@ def _new_cluster(control: Control, params: Params) -> NewCluster:
         port=params.get("Port"),
         parameter_group=params.get("DBClusterParameterGroupName"),
         availability_zones=tuple(params.get("AvailabilityZones", ())),
+        backup_retention_period=engine.backup_retention(params.get("BackupRetentionPeriod", 1)),
+        preferred_backup_window=_backup_window(params),
         preferred_maintenance_window=params.get("PreferredMaintenanceWindow"),
         deletion_protection=params.get("DeletionProtection", False),
         storage_type=params.get("StorageType"),
         copy_tags_to_snapshot=params.get("CopyTagsToSnapshot", False),
+        storage_encrypted=params.get("StorageEncrypted", False),
+        kms_key_id=params.get("KmsKeyId"),
         tags=validated(params.get("Tags", ())),
     )
+
+
+def _backup_window(params: Params) -> str | None:
+    given = params.get("PreferredBackupWindow")
+    return None if given is None else windows.backup_window(given)
 
 
 def _refuse_unknown_places(control: Control, params: Params) -> None:
@@ -114,25 +100,6 @@ def _refuse_unknown_places(control: Control, params: Params) -> None:
     network = params.get("NetworkType", "IPV4")
     if network != "IPV4":
         raise NetworkTypeNotSupported(f"The network type {network} is not supported. Use IPV4.")
-
-
-@operation(
-    "RestoreDBClusterFromSnapshot",
-    takes=f"{_NEW} SnapshotIdentifier",
-    refuses={
-        "KmsKeyId": _ENCRYPTION,
-        "EnableCloudwatchLogsExports": _LOGS,
-        "ServerlessV2ScalingConfiguration": _SERVERLESS,
-    },
-)
-async def restore_db_cluster_from_snapshot(control: Control, params: Params) -> Mapping[str, Any]:
-    """A new cluster with a snapshot's data, without instances."""
-    engine.engine(params["Engine"])
-    source = names.reference(
-        params["SnapshotIdentifier"], "SnapshotIdentifier", "cluster-snapshot", control.deployment
-    )
-    view = await restores.from_snapshot(control, _new_cluster(control, params), source)
-    return {"DBCluster": shapes.cluster(control, view)}
 
 
 _FILTERS = {"db-cluster-id": "identifier", "db-cluster-resource-id": "resource_id", "engine": None}
@@ -157,15 +124,25 @@ def _named(control: Control, params: Params) -> str | None:
     )
 
 
-@operation("ModifyDBCluster", takes="DBClusterIdentifier DeletionProtection ApplyImmediately")
+_MODIFIABLE = "DeletionProtection BackupRetentionPeriod PreferredBackupWindow"
+
+
+@operation("ModifyDBCluster", takes=f"DBClusterIdentifier ApplyImmediately {_MODIFIABLE}")
 async def modify_db_cluster(control: Control, params: Params) -> Mapping[str, Any]:
-    """So far only deletion protection: without it, a protected cluster would be protected for ever."""
-    if "DeletionProtection" not in params:
+    """Deletion protection and the backups' retention and window, which hold at once."""
+    if not set(_MODIFIABLE.split()) & set(params):
         raise InvalidParameterCombination("No modifications were requested")
     name = names.reference(
         params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment
     )
-    view = await clusters.modify_deletion_protection(control, name, params["DeletionProtection"])
+    days = params.get("BackupRetentionPeriod")
+    view = await clusters.modify(
+        control,
+        name,
+        deletion_protection=params.get("DeletionProtection"),
+        backup_retention_period=None if days is None else engine.backup_retention(days),
+        preferred_backup_window=_backup_window(params),
+    )
     return {"DBCluster": shapes.cluster(control, view)}
 
 
@@ -173,7 +150,7 @@ async def modify_db_cluster(control: Control, params: Params) -> Mapping[str, An
 async def delete_db_cluster(control: Control, params: Params) -> Mapping[str, Any]:
     """The cluster goes; its manual snapshots, the final one among them, stay."""
     final = params.get("FinalDBSnapshotIdentifier")
-    view = await clusters.delete(
+    view = await deletions.delete(
         control,
         names.reference(params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment),
         skip_final_snapshot=params.get("SkipFinalSnapshot", False),
@@ -182,3 +159,21 @@ async def delete_db_cluster(control: Control, params: Params) -> Mapping[str, An
         else names.snapshot_identifier(final, "FinalDBSnapshotIdentifier"),
     )
     return {"DBCluster": shapes.cluster(control, view)}
+
+
+@operation("StopDBCluster", takes="DBClusterIdentifier")
+async def stop_db_cluster(control: Control, params: Params) -> Mapping[str, Any]:
+    """The servers stop, the data stays; the answer shows the cluster as it was."""
+    name = names.reference(
+        params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment
+    )
+    return {"DBCluster": shapes.cluster(control, await stopping.stop(control, name))}
+
+
+@operation("StartDBCluster", takes="DBClusterIdentifier")
+async def start_db_cluster(control: Control, params: Params) -> Mapping[str, Any]:
+    """A stopped cluster's servers come up again; the answer shows the cluster as it was."""
+    name = names.reference(
+        params["DBClusterIdentifier"], "DBClusterIdentifier", "cluster", control.deployment
+    )
+    return {"DBCluster": shapes.cluster(control, await stopping.start(control, name))}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from stilldb.awsapi import model
-from stilldb.control import clusters, instances, snapshots
+from stilldb.control import clusters, instances
 from stilldb.control.context import Control
+from stilldb.control.sharing import RESTORE, SnapshotView
 from stilldb.control.views import ClusterView, InstanceView
 from stilldb.domain import engine
 from stilldb.domain.resources import Cluster, Instance, InstanceStatus, Snapshot
@@ -24,6 +25,7 @@ def cluster(control: Control, view: ClusterView) -> Shape:
     """DBCluster."""
     row = view.cluster
     percent = control.progress.get(row.resource_id, row.percent_progress)
+    window = control.windows.get(row.resource_id)
     return present(
         {
             "AvailabilityZones": list(row.availability_zones),
@@ -33,6 +35,8 @@ def cluster(control: Control, view: ClusterView) -> Shape:
             "DBSubnetGroup": row.subnet_group,
             "Status": str(row.status),
             "PercentProgress": None if percent is None else str(percent),
+            "EarliestRestorableTime": None if window is None else window.shown().earliest,
+            "LatestRestorableTime": None if window is None else window.shown().latest,
             "Endpoint": row.address,
             "ReaderEndpoint": row.reader_address,
             "MultiAZ": len({member.availability_zone for member in view.members}) > 1,
@@ -45,7 +49,8 @@ def cluster(control: Control, view: ClusterView) -> Shape:
             "DBClusterMembers": [_member(member) for member in view.members],
             "VpcSecurityGroups": _security_groups(row),
             "HostedZoneId": control.deployment.hosted_zone,
-            "StorageEncrypted": False,
+            "StorageEncrypted": row.kms_key_arn is not None,
+            "KmsKeyId": row.kms_key_arn,
             "DbClusterResourceId": row.resource_id,
             "DBClusterArn": clusters.arn(control, row),
             "AssociatedRoles": [],
@@ -81,6 +86,7 @@ def instance(control: Control, view: InstanceView) -> Shape:
     """DBInstance; without endpoint, creation time and CA details until it has answered once."""
     row, of = view.instance, view.cluster
     answered = row.created_at is not None
+    window = control.windows.get(of.resource_id)
     return present(
         {
             "DBInstanceIdentifier": row.identifier,
@@ -96,12 +102,14 @@ def instance(control: Control, view: InstanceView) -> Shape:
             "DBSubnetGroup": _subnet_group(control),
             "PreferredMaintenanceWindow": row.preferred_maintenance_window,
             "PendingModifiedValues": {},
+            "LatestRestorableTime": window.shown().latest if window is not None and answered else None,
             "EngineVersion": of.engine_version,
             "AutoMinorVersionUpgrade": row.auto_minor_version_upgrade,
             "PubliclyAccessible": False,
             "StatusInfos": _status_infos(row),
             "DBClusterIdentifier": of.identifier,
-            "StorageEncrypted": False,
+            "StorageEncrypted": of.kms_key_arn is not None,
+            "KmsKeyId": of.kms_key_arn,
             "DbiResourceId": row.resource_id,
             "CACertificateIdentifier": row.ca_certificate,
             "CertificateDetails": _certificate(control, row) if answered else None,
@@ -155,28 +163,40 @@ def _subnet_group(control: Control) -> Shape:
     }
 
 
-def snapshot(control: Control, row: Snapshot) -> Shape:
+def snapshot(control: Control, view: SnapshotView) -> Shape:
     """DBClusterSnapshot. Port is 0 in every recorded answer, whatever the cluster's port."""
+    row = view.snapshot
     return present(
         {
             "AvailabilityZones": list(row.availability_zones),
-            "DBClusterSnapshotIdentifier": row.identifier,
+            "DBClusterSnapshotIdentifier": view.identifier,
             "DBClusterIdentifier": row.cluster_identifier,
             "SnapshotCreateTime": row.created_at,
             "Engine": engine.ENGINE,
             "Status": str(row.status),
             "Port": 0,
-            "VpcId": control.deployment.vpc_id,
+            "VpcId": view.owner.vpc_id,
             "ClusterCreateTime": row.cluster_created_at,
             "MasterUsername": row.master_username,
             "EngineVersion": row.engine_version,
-            "SnapshotType": row.snapshot_type,
-            "PercentProgress": row.percent_progress,
-            "StorageEncrypted": False,
-            "DBClusterSnapshotArn": snapshots.arn(control, row),
+            "SnapshotType": view.kind,
+            "PercentProgress": control.progress.get(row.snapshot_id, row.percent_progress),
+            "StorageEncrypted": row.kms_key_arn is not None,
+            "KmsKeyId": row.kms_key_arn,
+            "DBClusterSnapshotArn": view.arn,
+            "SourceDBClusterSnapshotArn": row.source_arn,
             "StorageType": row.storage_type or "standard",
         }
     )
+
+
+def snapshot_attributes(row: Snapshot) -> Shape:
+    """DBClusterSnapshotAttributesResult: there is the one attribute ``restore``."""
+    restore = {"AttributeName": RESTORE, "AttributeValues": list(row.restorable_by)}
+    return {
+        "DBClusterSnapshotIdentifier": row.identifier,
+        "DBClusterSnapshotAttributes": [restore],
+    }
 
 
 def tag_list(tags: Mapping[str, str]) -> list[Shape]:

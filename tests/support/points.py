@@ -1,0 +1,10 @@
+"""Failpoints whose tests run on twins (unit/control/test_backup_steps.py), not on the whole service (faults)."""
+
+from __future__ import annotations
+
+ON_TWINS = (
+    "copy-snapshot.copy",
+    "stop-cluster.servers",
+    "purge-retained.forget",
+    "purge-retained.purge",
+)
