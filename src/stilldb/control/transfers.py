@@ -16,12 +16,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from stilldb.control import snapshots
+from stilldb.control import events, snapshots
 from stilldb.control.browsing import SnapshotNotReadable, available, readable
 from stilldb.control.context import Control
-from stilldb.control.ports import Kms, Transaction
+from stilldb.control.ports import Transaction
 from stilldb.domain import names
-from stilldb.domain.faults import Fault, InvalidParameterValue, SnapshotQuotaExceeded
+from stilldb.domain.faults import Fault, InvalidParameterValue
 from stilldb.domain.resources import Setting, Snapshot, SnapshotStatus
 from stilldb.domain.transfers import Packed
 from stilldb.domain.volumes import VolumeError, VolumeKey
@@ -44,7 +44,7 @@ _OWN: Final = frozenset(
         "status_reason",
         "percent_progress",
     }
-    | {"snapshot_type", "kms_key_arn", "kms_key_id", "storage_encrypted", "shared_with", "created_at"}
+    | {"snapshot_type", "created_at", "kms_key_arn", "source_arn", "restorable_by"}
 )
 
 Progress = Callable[[int], None]
@@ -101,10 +101,9 @@ class _Import:
 class Transfers:
     """The exports and imports of one account and region."""
 
-    def __init__(self, control: Control, parcels: Parcels, kms: Kms) -> None:
+    def __init__(self, control: Control, parcels: Parcels) -> None:
         self._control = control
         self._parcels = parcels
-        self._kms = kms
         self._imports: dict[str, _Import] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -197,7 +196,7 @@ class Transfers:
                 "the snapshot is not encrypted, so there is nothing to put under a KMS key"
             )
         await self._control.store.run(lambda tx: self._refuse(tx, wanted))
-        arn = await self._kms.resolve(kms_key_id) if encrypted else None
+        arn = await self._control.kms.resolve(kms_key_id) if encrypted else None
         moving.finishing = True
         try:
             return await self._finish(import_id, moving, wanted, arn, passphrase, progress)
@@ -241,7 +240,7 @@ class Transfers:
                 "cluster_resource_id": volume.resource_id,
                 "incarnation": volume.incarnation,
                 "kms_key_arn": arn,
-                "kms_key_id": arn,
+                "source_arn": str(moving.description["arn"]),
                 "created_at": self._control.now(),
             },
         )
@@ -250,6 +249,9 @@ class Transfers:
             self._refuse(tx, identifier)
             tx.add(snapshot)
             tx.remove(intent)
+            events.record(
+                tx, self._control, snapshot, "backup", f"Cluster snapshot imported of {snapshot.source_arn}"
+            )
 
         try:
             await self._control.store.run(work)
@@ -266,12 +268,8 @@ class Transfers:
         await self._control.store.run(lambda tx: tx.remove(intent))
 
     def _refuse(self, tx: Transaction, identifier: str) -> None:
-        if tx.get(Snapshot, identifier) is not None:
-            raise snapshots.already_exists(identifier)
-        if tx.count(Snapshot, snapshot_type=snapshots.MANUAL) >= self._control.quotas.manual_snapshots:
-            raise SnapshotQuotaExceeded(
-                f"Cannot create more than {self._control.quotas.manual_snapshots} manual snapshots. Delete one first."
-            )
+        snapshots.refuse_if_taken(tx, identifier)
+        snapshots.refuse_over_quota(tx, self._control)
 
     async def abandon(self, import_id: str) -> None:
         """Throw an import away; raises ImportNotFound."""

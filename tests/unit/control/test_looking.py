@@ -20,7 +20,7 @@ from stilldb.domain.faults import (
     KMSKeyNotAccessibleFault,
 )
 from stilldb.domain.proofs import Proof
-from stilldb.domain.resources import Snapshot, SnapshotStatus
+from stilldb.domain.resources import Event, Snapshot, SnapshotStatus
 from stilldb.domain.volumes import VolumeError
 from support import rows
 from support.looks import MemoryLooks
@@ -211,6 +211,9 @@ async def test_a_proof_is_kept_and_its_counts_are_asked_for_again(running: Plane
     await prover.prove("old", progress=quiet)
     # What was right once stays the measure, or what is lost would be proven a day later.
     assert [expected for _, expected in looks.tried] == [None, {"atlas.places": 7}, {"atlas.places": 7}]
+    said = [event.message for event in await running.store.run(lambda tx: tx.find(Event))]
+    assert said[0] == "Cluster snapshot proven by a trial restore in 2 seconds: 7 documents"
+    assert said[1] == f"Cluster snapshot does not restore: {second.reason}"
     assert [(one.snapshot.identifier, one.reason) for one in told] == [
         ("old", ""),
         *2 * [("old", second.reason)],

@@ -1,0 +1,1 @@
+"""The admin verbs: what Amazon DocumentDB's API has no operation for."""
