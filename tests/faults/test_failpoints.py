@@ -21,6 +21,7 @@ SOURCE = pathlib.Path(__file__).parents[2] / "src" / "stilldb"
 POINTS = {
     "volume.copied": "create-cluster",
     "volume.started": "create-cluster",
+    "backup.part": "create-cluster",
     "backup.copied": "create-cluster",
     "backup.flushed": "create-cluster",
     "volume.backed-up": "create-cluster",
@@ -33,6 +34,9 @@ POINTS = {
     "restore.placed": "restore",
     "restore.promoted": "restore",
     "restore-cluster.volume": "restore",
+    "ship.sealed": "create-cluster",
+    "ship.put": "create-cluster",
+    "expire.named": "delete-snapshot",
     "delete-snapshot.forget": "delete-snapshot",
     "delete-cluster.destroy": "delete-cluster",
     "create-instance.start": "create-instance",
@@ -41,6 +45,7 @@ POINTS = {
 KEPT = {
     "create-snapshot.mark"
 }  # the step's result is kept before the point: the second attempt need not pass it
+TRIED_FOR_EVER = {"ship.sealed", "ship.put"}  # WAL waits in the spool: nobody's operation fails
 MADE = {  # operation -> the status of what it made, when it worked and when it gave up
     "create-cluster": ("cluster", "available", "failed"),
     "create-snapshot": ("snapshot", "available", "failed"),
@@ -170,7 +175,7 @@ def test_the_control_plane_dies_there_and_the_next_one_finishes(house: Service, 
     assert not house.processes()
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [point for point in POINTS if point not in TRIED_FOR_EVER])
 def test_a_step_that_keeps_failing_is_given_up_with_a_reason(house: Service, point: str) -> None:
     operation, x = POINTS[point], f"fails-{point.replace('.', '-')}"
     kind = kind_of(operation)

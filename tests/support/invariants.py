@@ -37,21 +37,33 @@ def settled(service: Service) -> None:
             assert load_manifest(path.read_bytes()).snapshot_id == snapshot_id
     # A snapshot that failed keeps what it had got to until it is deleted.
     wanted = {snapshot_id for snapshot_id, _, _, _ in snapshots}
-    assert {path.name for path in (service.state / "archive").glob("*/*/snapshots/*")} <= wanted
+    assert {path.parent.name for path in (service.state / "archive").glob("*/*/snapshots/*/*")} <= wanted
 
 
 def _no_orphans(service: Service, clusters: set[str], pinned: set[str]) -> None:
     assert _names(service.state / "volumes") <= clusters
-    assert _names(service.state / "archive") <= clusters | pinned
+    assert archived(service.state / "archive") <= clusters | pinned
+    _every_part_has_its_base(service.state / "archive")
     leftovers = [
         str(path)
-        for pattern in ("volumes/*/*/data.draft", "volumes/*/*/recovery-wal", "archive/*/*/*/*.expired")
+        for pattern in ("volumes/*/*/data.draft", "volumes/*/*/recovery-wal", "volumes/*/*/base")
         for path in service.state.glob(pattern)
     ]
     assert not leftovers
     instances = _rows(service, "SELECT resource_id FROM instances WHERE status IN ('available', 'starting')")
     if not instances:
         wait_until(lambda: not service.processes(), f"no process is left: {service.processes()}")
+
+
+def archived(archive: pathlib.Path) -> set[str]:
+    """The first folders of the objects in a local store; folders without any are none of it."""
+    paths = (path.relative_to(archive) for path in archive.rglob("*") if path.is_file())
+    return {path.parts[0] for path in paths} - {"~incoming"}
+
+
+def _every_part_has_its_base(archive: pathlib.Path) -> None:
+    bases = {path.parent for path in archive.glob("*/*/base/*/*")}
+    assert not [str(base) for base in bases if not (base / "base.json").exists()]
 
 
 def _names(folder: pathlib.Path) -> set[str]:

@@ -13,7 +13,8 @@ from stilldb.domain.volumes import RestorePoint, SnapshotIntent, VolumeKey
 from stilldb.node import identity
 from stilldb.postgres import programs
 from stilldb.volume.layout import Layout
-from stilldb.volume.local import LocalVolumes, VolumeSettings
+from stilldb.volume.local import LocalVolumes
+from stilldb.volume.settings import VolumeSettings
 
 KEY = VolumeKey("cluster-SOURCE", 1)
 DAY = datetime.timedelta(days=1)

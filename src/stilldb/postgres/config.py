@@ -31,6 +31,7 @@ SETTINGS: dict[str, str] = {
     "autovacuum_max_workers": "2",
     "autovacuum_worker_slots": "4",
     "wal_level": "replica",
+    "summarize_wal": "on",  # for incremental base backups
     "archive_mode": "off",  # the archive is streamed
     "max_wal_senders": "10",
     "max_replication_slots": "10",

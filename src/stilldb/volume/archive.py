@@ -26,14 +26,15 @@ from stilldb.volume.manifest import (
     Manifest,
     WrappedKey,
     dump_base,
+    dump_manifest,
     dump_record,
     load_base,
     load_manifest,
     load_record,
 )
 from stilldb.volume.objects.store import ObjectMissing, ObjectStore, retried
+from stilldb.volume.spool import PARTIAL, Spool
 
-PARTIAL = ".partial"
 _READ_WITHIN = 60.0  # seconds that a read bears a store that is unavailable
 _T = TypeVar("_T")
 
@@ -45,6 +46,8 @@ class _Index:
     bases: dict[str, Base] | None = None
     sealed: dict[tuple[int, int], int] | None = None  # (timeline, number) -> bytes of the object
     record: ArchiveRecord | None = None
+    # Snapshots that were drafted or published here: a listing that lacks them is not believed.
+    snapshots: set[str] = dataclasses.field(default_factory=set)
 
 
 class Archive:
@@ -66,16 +69,20 @@ class Archive:
         """
         self.store = store
         self.keys = keys
-        self.spool = spool
+        self.spool = None if spool is None else Spool(spool)
         self._kms = kms
         self._local_root = local_root
         self._index = _Index()
         self._secrets = None if wrapped is None else DataKeys(kms, keys.volume, wrapped)
 
+    def use_keys(self, wrapped: Sequence[WrappedKey]) -> None:
+        """From now on with these wrapped data keys."""
+        self._secrets = DataKeys(self._kms, self.keys.volume, wrapped)
+
     def under(self, wrapped: Sequence[WrappedKey]) -> Archive:
         """The same archive, opened by these wrapped data keys: those of a snapshot's manifest."""
         other = copy.copy(self)
-        other._secrets = DataKeys(self._kms, self.keys.volume, wrapped)
+        other.use_keys(wrapped)
         return other
 
     def forget_index(self) -> None:
@@ -149,20 +156,39 @@ class Archive:
             raise VolumeError(f"the manifest of snapshot {snapshot_id} is that of {manifest.snapshot_id}")
         return manifest
 
-    async def manifests(self) -> list[Manifest]:
-        """Every snapshot's manifest, published or draft: each pins what it names."""
-        found = []
+    async def snapshot_ids(self) -> list[str]:
+        """Every snapshot, published or draft, damaged or not."""
+        names = set(self._index.snapshots)
         async for entry in self.store.list(self.keys.snapshots):
             parsed = self.keys.parse(entry.key)
             if parsed.kind in {Kind.MANIFEST, Kind.DRAFT}:
-                try:
-                    found.append(await self._manifest(entry.key, parsed.owner))
-                except ObjectMissing:  # published or forgotten since it was listed
-                    if parsed.kind is Kind.DRAFT:
-                        found += [
-                            item for item in [await self._if_there(self.manifest(parsed.owner))] if item
-                        ]
+                names.add(parsed.owner)
+        return sorted(names)
+
+    async def manifests(self) -> list[Manifest]:
+        """Every snapshot's manifest, published or draft: each pins what it names."""
+        found: list[Manifest] = []
+        for name in await self.snapshot_ids():
+            # A draft may be published between the looks, so in that order.
+            looks = [await self._if_there(self.draft(name)), await self._if_there(self.manifest(name))]
+            found += [manifest for manifest in looks if manifest is not None]
         return found
+
+    async def put_manifest(self, manifest: Manifest, *, draft: bool) -> None:
+        """Write the manifest of a snapshot, as a draft or under its name."""
+        snapshot_id = manifest.snapshot_id
+        self._index.snapshots.add(snapshot_id)
+        key = self.keys.draft(snapshot_id) if draft else self.keys.manifest(snapshot_id)
+        await self.store.put(key, dump_manifest(manifest))
+
+    async def remove_snapshot(self, snapshot_id: str) -> None:
+        """Remove a snapshot, published or draft; what only it needed goes with the next expiry."""
+        # The names first: half a removal must not leave a manifest whose objects are gone.
+        await self.store.delete([self.keys.manifest(snapshot_id)])
+        folder = [entry.key async for entry in self.store.list(self.keys.snapshot_folder(snapshot_id))]
+        known = [key for key in folder if self.keys.parse(key).kind is not Kind.UNKNOWN]
+        await self.store.delete([self.keys.draft(snapshot_id), *known])
+        self._index.snapshots.discard(snapshot_id)
 
     async def _if_there(self, looked: Awaitable[_T]) -> _T | None:
         try:
@@ -184,9 +210,8 @@ class Archive:
     async def segments(self) -> dict[int, set[int]]:
         """The numbers of the segments by timeline, in the store or the spool, the newest perhaps partial."""
         numbers: dict[int, set[int]] = {}
-        spooled = [] if self.spool is None else [path.name for path in _entries(self.spool)]
-        parsed = [found for name in spooled if (found := lsn.parse_segment(name))]
-        for timeline, number in [*(await self.sealed()), *parsed]:
+        spooled = [] if self.spool is None else [segment.key for segment in self.spool.segments()]
+        for timeline, number in [*spooled, *(await self.sealed())]:
             numbers.setdefault(timeline, set()).add(number)
         return numbers
 
@@ -250,7 +275,7 @@ class Archive:
     async def _from_spool(self, name: str) -> bytes | None:
         if self.spool is None:
             return None
-        return await asyncio.to_thread(_content, self.spool / name)
+        return await asyncio.to_thread(_content, self.spool.path / name)
 
     async def _sealed(self, timeline: int, number: int) -> bytes | None:
         return await self._if_there(self._unsealed(self.keys.segment(timeline, number), plain=True))
@@ -275,17 +300,21 @@ class Archive:
 
     # -- putting
 
-    async def seal(self, key: str, raw: bytes) -> int:
-        """Put raw bytes as a container, encrypted where the archive is; returns the size of the object."""
+    async def contained(self, key: str, raw: bytes) -> bytes:
+        """Raw bytes as the container that is to be put under a key, encrypted where the archive is."""
         data_key = await (await self.secrets()).sealing()
-        content = await asyncio.to_thread(container.seal, key, raw, key=data_key)
+        return await asyncio.to_thread(container.seal, key, raw, key=data_key)
+
+    async def seal(self, key: str, raw: bytes) -> int:
+        """Put raw bytes as a container; returns the size of the object."""
+        content = await self.contained(key, raw)
         await self.store.put(key, content)
         return len(content)
 
-    async def seal_segment(self, timeline: int, number: int, raw: bytes) -> None:
-        """Put a segment."""
-        sealed = await self.sealed()
-        sealed[timeline, number] = await self.seal(self.keys.segment(timeline, number), raw)
+    def note_sealed(self, timeline: int, number: int, size: int) -> None:
+        """The store has a segment, in an object of ``size`` bytes."""
+        if self._index.sealed is not None:
+            self._index.sealed[timeline, number] = size
 
     async def add_base(self, base: Base) -> None:
         """Put the description of a base backup, whose parts are there: from here on it exists."""
@@ -313,6 +342,15 @@ class Archive:
                 sealed.pop((parsed.timeline, parsed.number), None)
         await self.store.delete(doomed)
 
+    async def remove_all(self) -> None:
+        """Remove everything: of a volume that never was."""
+        doomed = [entry.key async for entry in self.store.list(self.keys.root)]
+        await self.store.delete(doomed)
+        if self._local_root is not None:
+            await asyncio.to_thread(files.remove_tree, self._local_root / self.keys.root)
+        self.forget_index()
+        self._index.snapshots.clear()
+
     def remove_plain(self, base_id: str) -> None:
         """Remove what is left of a base backup of format 1; its empty directories no store knows."""
         if self._local_root is not None:
@@ -324,10 +362,3 @@ def _content(path: pathlib.Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:
-        return []

@@ -49,16 +49,17 @@ class DataKeys:
         give = await self.opened()
         return None if give is None else give(self.wrapped[-1].data_key_id)
 
-    async def wrapped_by(self, kms_key_arn: str) -> tuple[WrappedKey, ...]:
-        """The same data keys, each wrapped by one KMS key."""
+    async def wrapped_by(self, kms_key_arn: str, kms: Kms | None = None) -> tuple[WrappedKey, ...]:
+        """The same data keys, each wrapped by one KMS key, of another key service when given."""
         if all(wrapped.kms_key_arn == kms_key_arn for wrapped in self.wrapped):
             return self.wrapped
         give = await self.opened()
         assert give is not None
-        return tuple([await self._wrap(give(old.data_key_id), kms_key_arn) for old in self.wrapped])
+        service = _required(kms or self._kms)
+        return tuple([await self._wrap(service, give(old.data_key_id), kms_key_arn) for old in self.wrapped])
 
-    async def _wrap(self, key: DataKey, kms_key_arn: str) -> WrappedKey:
-        wrapped = await _required(self._kms).wrap(key, kms_key_arn, context(self._volume))
+    async def _wrap(self, kms: Kms, key: DataKey, kms_key_arn: str) -> WrappedKey:
+        wrapped = await kms.wrap(key, kms_key_arn, context(self._volume))
         return WrappedKey(kms_key_arn, key.id, base64.b64encode(wrapped).decode())
 
     async def _unwrap(self, wrapped: WrappedKey) -> DataKey:

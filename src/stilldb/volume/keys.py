@@ -24,6 +24,7 @@ class Kind(enum.Enum):
     PART = "part"
     BACKUP_MANIFEST = "backup manifest"
     BASE = "base"
+    GAP = "gap"  # format 1's sign that WAL is missing after its newest base backup
     PLAIN = "plain"  # a file of a base backup of format 1, or what one left
     MANIFEST = "manifest"
     DRAFT = "draft"
@@ -57,6 +58,11 @@ class ArchiveKeys:
     def record(self) -> str:
         """What is known of the archive as a whole: sealed JSON."""
         return f"{self.root}archive.json"
+
+    @property
+    def gap(self) -> str:
+        """Format 1's sign that WAL is missing after its newest base backup."""
+        return f"{self.root}gap"
 
     @property
     def wal(self) -> str:
@@ -126,6 +132,8 @@ class ArchiveKeys:
         match key.removeprefix(self.root).split("/"):
             case ["archive.json"]:
                 return Parsed(Kind.RECORD)
+            case ["gap"]:
+                return Parsed(Kind.GAP)
             case ["wal", name]:
                 return _wal(name)
             case ["base", base_id, name]:

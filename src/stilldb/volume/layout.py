@@ -1,6 +1,6 @@
 """THE names of files and directories below the state directory. Documented in docs/design/state-directory.md.
 
-Version 1. A name is changed only together with FORMAT, and an older format stays readable.
+Format 2. A name is changed only together with FORMAT, and an older format stays readable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 from stilldb.domain.volumes import VolumeError, VolumeKey
 from stilldb.util import files
 
-FORMAT = 1
+FORMAT = 2
 _SOCKET_PATH_LIMIT = 107  # bytes, of sockaddr_un
 _SOCKET_NAME = "/.s.PGSQL.5432"
 
@@ -125,6 +125,16 @@ class VolumePaths:
     def spool(self) -> pathlib.Path:
         """WAL as it is received: complete segments until the store has them, and the newest ``.partial``."""
         return self.root / "spool"
+
+    @property
+    def latest(self) -> pathlib.Path:
+        """The last archived moment, and how far back the volume is to be restorable."""
+        return self.root / "latest.json"
+
+    @property
+    def gap(self) -> pathlib.Path:
+        """Since when WAL is missing, for as long as it is."""
+        return self.root / "gap.json"
 
     @property
     def receiver(self) -> pathlib.Path:

@@ -13,7 +13,7 @@ import datetime
 import json
 import logging
 import pathlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from stilldb.domain.volumes import (
     ArchiveState,
@@ -31,24 +31,20 @@ from stilldb.domain.volumes import (
 from stilldb.postgres import Programs, config, controlfile, lsn, template
 from stilldb.util import failpoints, files
 from stilldb.util.log import event
-from stilldb.volume import backup, recover
+from stilldb.volume import check, copies, datakeys, recover, snapshots, windows
+from stilldb.volume.archive import Archive
+from stilldb.volume.care import Care
+from stilldb.volume.check import Report
+from stilldb.volume.expire import Verdict
+from stilldb.volume.keyring import Kms
 from stilldb.volume.layout import FORMAT, Layout
-from stilldb.volume.manifest import Base
-from stilldb.volume.plain import sweep
+from stilldb.volume.manifest import ArchiveRecord
+from stilldb.volume.objects.local import LocalStore
+from stilldb.volume.objects.store import ObjectStore
 from stilldb.volume.running import Volume
+from stilldb.volume.settings import VolumeSettings
 
 log = logging.getLogger("stilldb.volume")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeSettings:
-    """When a new base backup is due, and how long a mark may wait for the archive."""
-
-    base_after_bytes: int = 64 * 1024 * 1024  # WAL since the newest base backup, at the least
-    base_after_share: float = (
-        0.25  # of the data's size, whichever is more: a restore replays no more than that
-    )
-    mark_within: float = 10.0  # seconds
 
 
 class LocalVolumes:
@@ -60,19 +56,47 @@ class LocalVolumes:
         programs: Programs,
         settings: VolumeSettings | None = None,
         *,
+        store: ObjectStore | None = None,
+        remote: bool = False,
+        kms: Kms | None = None,
         notify: Callable[[Notice], None] = lambda _: None,
     ) -> None:
+        """``store``: the archives', None for a local one in the state directory.
+
+        ``remote``: it is elsewhere, so that a snapshot is published when the store has all of it, and not just the spool.
+        """
+        self.kms = kms
         self._layout = layout
-        self._notify = notify
         self._programs = programs
         self._settings = settings or VolumeSettings()
+        self._store = store or LocalStore(layout.archive_root)
+        self._remote = remote
+        self._notify = notify
         self._volumes: dict[VolumeKey, Volume] = {}
+        self._cares: dict[VolumeKey, Care] = {}
         self._template_lock = asyncio.Lock()
 
     def _of(self, key: VolumeKey) -> Volume:
         if key not in self._volumes:
-            self._volumes[key] = Volume(key, self._layout, self._programs)
+            self._volumes[key] = volume = Volume(
+                key,
+                self._layout,
+                self._programs,
+                store=self._store,
+                kms=self.kms,
+                notify=self._notify,
+                remote=self._remote,
+            )
+            self._cares[key] = Care(volume, self._layout, self._programs, self._settings)
         return self._volumes[key]
+
+    def _care(self, key: VolumeKey) -> Care:
+        self._of(key)
+        return self._cares[key]
+
+    def archive(self, key: VolumeKey) -> Archive:
+        """The archive of a volume, whether that exists or not."""
+        return self._of(key).archive
 
     # -- making and ending
 
@@ -88,19 +112,20 @@ class LocalVolumes:
 
     async def create(self, key: VolumeKey, *, kms_key_arn: str | None) -> None:
         """Make the volume from the template, its archive, and its first base backup; PostgreSQL stopped afterwards."""
-        _refuse_encryption(kms_key_arn)
         volume = self._of(key)
         async with volume.lifecycle:
             if volume.paths.complete.exists():
                 return
             async with self._whole_or_not_at_all(volume):
+                await self._begin_archive(volume, kms_key_arn)
                 await self._copy_template(volume)
                 await failpoints.reach("volume.copied")
                 await volume.start()
+                volume.tend()
                 await failpoints.reach("volume.started")
-                await self._back_up(volume, gently=False)
+                await self._care(key).back_up(0, gently=False)
                 await failpoints.reach("volume.backed-up")
-                self._completed(volume)
+                await self._completed(volume)
 
     @contextlib.asynccontextmanager
     async def _whole_or_not_at_all(self, volume: Volume) -> AsyncIterator[None]:
@@ -112,23 +137,33 @@ class LocalVolumes:
             finally:
                 await volume.stop()
         except Exception:
-            for leftover in (volume.paths.root, volume.archive.paths.root):
-                await asyncio.to_thread(_remove_with_empty_parent, leftover)
+            await asyncio.to_thread(_remove_with_empty_parent, volume.paths.root)
+            with contextlib.suppress(VolumeError):  # the next attempt, or the cluster's deletion, removes it
+                await volume.archive.remove_all()
             raise
+
+    async def _begin_archive(self, volume: Volume, kms_key_arn: str | None) -> None:
+        """An empty archive, with a data key where it is to be encrypted."""
+        await volume.archive.remove_all()
+        keys = [] if kms_key_arn is None else [await datakeys.generate(self.kms, volume.key, kms_key_arn)]
+        volume.archive.use_keys(keys)
+        await volume.archive.save_record(ArchiveRecord(keys=tuple(keys)))
 
     async def _copy_template(self, volume: Volume) -> None:
         source = await self._template()
         paths = volume.paths
-        for leftover in (paths.draft, paths.data, volume.archive.paths.root):
+        for leftover in (paths.draft, paths.data, paths.spool):
             await asyncio.to_thread(files.remove_tree, leftover)
         self._layout.make(paths.root)
         await asyncio.to_thread(files.copy_tree, source, paths.draft, owner=self._layout.owner)
         await controlfile.renew_system_identifier(paths.draft, self._programs)
         paths.draft.rename(paths.data)
 
-    def _completed(self, volume: Volume) -> None:
-        content = {"format": FORMAT, "volume": dataclasses.asdict(volume.key)}
-        files.write_durably(volume.paths.complete, json.dumps(content).encode())
+    async def _completed(self, volume: Volume) -> None:
+        keys = [dataclasses.asdict(key) for key in (await volume.archive.secrets()).wrapped]
+        content = {"format": FORMAT, "volume": dataclasses.asdict(volume.key), "keys": keys}
+        # It tells how to open the archive, for PostgreSQL runs even while the store is away.
+        files.write_durably(volume.paths.complete, json.dumps(content).encode(), 0o600)
 
     async def restore(
         self,
@@ -139,27 +174,25 @@ class LocalVolumes:
         kms_key_arn: str | None,
         progress: Callable[[int], None],
     ) -> None:
-        """Make the volume from a published snapshot, with an archive of its own; PostgreSQL stopped afterwards.
+        """Make the volume from a published snapshot or a moment, with an archive of its own; PostgreSQL stopped afterwards.
 
         Its first base backup comes with the first ``maintain`` or ``mark``: reads need not wait for it.
         """
-        _refuse_encryption(kms_key_arn)
-        if not isinstance(target, SnapshotTarget):
-            raise VolumeError("this archive can't be restored to a moment, only to a snapshot")
-        snapshot_id = target.snapshot_id
         volume, archive = self._of(key), self._of(source).archive
         async with volume.lifecycle:
             if volume.paths.complete.exists():
                 return
             async with self._whole_or_not_at_all(volume):
-                await asyncio.to_thread(files.remove_tree, volume.archive.paths.root)
-                manifest = archive.manifest(snapshot_id)
-                await recover.recover(
-                    self._layout, archive, manifest, volume.paths, volume.server, _stepwise(progress)
-                )
+                await self._begin_archive(volume, kms_key_arn)
+                told = _stepwise(progress)
+                if isinstance(target, SnapshotTarget):
+                    manifest = await archive.manifest(target.snapshot_id)
+                    await recover.recover(self._layout, archive, manifest, volume.paths, volume.server, told)
+                else:
+                    await recover.recover_to(self._layout, archive, target, volume.paths, volume.server, told)
                 await failpoints.reach("restore.promoted")
                 await volume.start()
-                self._completed(volume)
+                await self._completed(volume)
         progress(100)
 
     async def clone(
@@ -169,28 +202,76 @@ class LocalVolumes:
         raise VolumeError(f"{source.prefix} can't be cloned by copy-on-write: this StillDB shares no blocks")
 
     async def destroy(self, key: VolumeKey, *, retain_until: datetime.datetime | None) -> None:
-        """Stop everything and remove the data; of the archive, what a snapshot pins stays, and nothing else is retained."""
+        """Stop everything and remove the data; of the archive stays what a snapshot pins and, until then, the rest."""
         volume = self._of(key)
         async with volume.lifecycle:
             volume.holders.clear()
             await volume.stop()
+            if volume.paths.complete.exists():
+                await self._close_archive(volume, retain_until)
             volume.paths.complete.unlink(missing_ok=True)
             await asyncio.to_thread(_remove_with_empty_parent, volume.paths.root)
-            await self._expire(volume)
+            await self._care(key).expire()
         files.remove_tree(volume.sockets)
         self._volumes.pop(key, None)
+        self._cares.pop(key, None)
+
+    async def _close_archive(self, volume: Volume, retain_until: datetime.datetime | None) -> None:
+        """The spool into the store, where somebody needs it; the record says till when, and what the last moment is."""
+        _require_known_format(volume)
+        if retain_until is not None or await volume.archive.snapshot_ids():
+            await volume.shipper.drain(again=True)
+        record = await volume.archive.record()
+        closed = dataclasses.replace(
+            record,
+            keys=(await volume.archive.secrets()).wrapped,
+            gaps=volume.moments.gaps(record.gaps),
+            closed_at=volume.moments.latest,
+            retain_until=retain_until,
+        )
+        await volume.archive.save_record(closed)
 
     async def purge(self, key: VolumeKey) -> int:
-        """Nothing is retained but what snapshots pin; returns the bytes freed."""
-        return await self._expire(self._of(key))
+        """Drop what is retained of a destroyed volume and no snapshot pins; returns the bytes freed."""
+        volume = self._of(key)
+        if volume.paths.complete.exists():
+            raise VolumeError(f"the volume {key.prefix} exists: nothing of it is retained")
+        record = await volume.archive.record()
+        if record.retain_until is not None:
+            await volume.archive.save_record(dataclasses.replace(record, retain_until=None))
+        return await self._care(key).expire()
 
     async def window(self, key: VolumeKey) -> RestorableWindow | None:
-        """None: this archive can be restored to snapshots only."""
-        return None
+        """The moments that the volume, or what is retained of it, can be restored to; None: none."""
+        volume = self._of(key)
+        now = datetime.datetime.now(datetime.UTC)
+        record = await volume.archive.record()
+        if volume.paths.complete.exists():
+            latest, retention = volume.moments.latest, volume.moments.retention
+        elif record.retain_until is not None and now < record.retain_until:
+            latest, retention = record.closed_at, None
+        else:
+            return None
+        return windows.window(
+            await volume.archive.bases(),
+            volume.moments.gaps(record.gaps),
+            latest=latest,
+            now=now,
+            retention=retention,
+        )
 
     async def archive_state(self, key: VolumeKey) -> ArchiveState:
-        """Refused: the receiver writes into the archive itself, so there is no lag to measure."""
-        raise VolumeError(f"the archive of {key.prefix} has no store of its own whose state could be told")
+        """How far the store is behind the volume, and what it lacks."""
+        volume = self._of(key)
+        segments, size, seconds = volume.shipper.lag()
+        window = None if volume.shipper.error else await self.window(key)
+        return ArchiveState(
+            lag_segments=segments,
+            lag_bytes=size,
+            lag_seconds=seconds,
+            gaps=(0 if window is None else len(window.gaps)) + (volume.moments.gap is not None),
+            store_error=volume.shipper.error,
+        )
 
     async def copy(
         self,
@@ -202,15 +283,33 @@ class LocalVolumes:
         kms_key_arn: str | None,
         progress: Callable[[int], None],
     ) -> None:
-        """Refused: manifests of this format are not copied."""
-        raise VolumeError(
-            f"the snapshot {snapshot_id} can't be copied: archives of this format keep one manifest"
-        )
+        """Make a published snapshot of ``origin`` one more, ``as_id``, of these volumes, under the same volume key."""
+        if not isinstance(origin, LocalVolumes):
+            raise VolumeError("snapshots are copied from other volumes of this deployment only")
+        volume, theirs = self._of(source), origin.archive(source)
+        if await volume.archive.store.size(volume.archive.keys.manifest(as_id)) is not None:
+            return
+        manifest = await theirs.manifest(snapshot_id)
+        keys = await copies.rewrapped(theirs, manifest, kms_key_arn, self.kms)
+        volume.in_progress.add(as_id)
+        try:
+            if theirs.store is volume.archive.store:
+                async with volume.archive_lock:
+                    await copies.within(volume.archive, manifest, as_id, keys)
+            else:
+                told = _stepwise(progress)
+                await copies.Move(theirs, volume.archive, manifest, as_id, keys, told).run()
+        finally:
+            volume.in_progress.discard(as_id)
+        progress(100)
 
     async def snapshot_size(self, source: VolumeKey, snapshot_id: str) -> int:
-        """Bytes of the base backup and the WAL segments that the snapshot pins."""
-        manifest = await asyncio.to_thread(self._of(source).archive.manifest, snapshot_id)
-        return manifest.base.size + len(manifest.segments) * lsn.SEGMENT_BYTES
+        """Bytes that the store keeps for a published snapshot, shared ones included."""
+        archive = self._of(source).archive
+        manifest = await archive.manifest(snapshot_id)
+        sealed, timeline = await archive.sealed(), manifest.point.timeline
+        wal = sum(sealed.get((timeline, number), lsn.SEGMENT_BYTES) for number in manifest.segments)
+        return sum(base.stored for base in manifest.chain) + wal
 
     # -- up and down
 
@@ -220,13 +319,29 @@ class LocalVolumes:
         async with volume.lifecycle:
             if not volume.paths.complete.exists():
                 raise VolumeError(f"the volume {key.prefix} is not there")
-            _require_known_format(volume)
+            await self._upgrade(volume)
             volume.holders.add(holder)
-            if volume.server.status() != "ready" or not volume.receiving():
+            lacks_receiver = volume.moments.gap is None and not volume.receiving()
+            if volume.server.status() != "ready" or lacks_receiver:
                 await volume.start()
+            volume.tend(self._care(key).run)
         return PostgresAddress(
             host=str(volume.sockets), port=config.PORT, user=config.USER, database=config.DATABASE
         )
+
+    async def _upgrade(self, volume: Volume) -> None:
+        """A volume of format 1 goes on in this one: what its archive has stays readable, new WAL goes to the spool."""
+        if _require_known_format(volume) == FORMAT:
+            return
+        await volume.end_receiver()  # it writes into the archive itself
+        if volume.server.status() == "ready":
+            await volume.reconfigure()
+        if await volume.archive.store.size(volume.archive.keys.gap) is not None:
+            volume.open_gap("it did so before the upgrade")
+            await volume.archive.store.delete([volume.archive.keys.gap])
+        volume.archive.use_keys([])
+        await self._completed(volume)
+        log.info(event("volume upgraded", volume=volume.key.prefix, format=FORMAT))
 
     def claim(self, key: VolumeKey, holder: str) -> None:
         """Count ``holder`` among those that need PostgreSQL, without starting it."""
@@ -266,89 +381,56 @@ class LocalVolumes:
 
     async def mark(self, key: VolumeKey, name: str) -> RestorePoint:
         """Write a restore point; returns when the archive durably holds it."""
-        volume = self._of(key)
-        if volume.archive.lacks_base():
-            await self._back_up(volume, gently=False, only_if_lacking=True)
-        return await volume.mark(name, self._settings.mark_within)
+        await self._care(key).ensure_base()
+        return await self._of(key).mark(name, self._settings.mark_within)
 
     async def draft(self, intent: SnapshotIntent) -> None:
-        """Choose the base backup, pin it and the WAL range, write the manifest under its draft name."""
+        """Choose the base backups, pin them and the WAL range, write the manifest under its draft name."""
         volume = self._of(intent.volume)
         async with volume.archive_lock:
-            await asyncio.to_thread(_told, volume.archive.draft, intent)
+            await _told(intent, snapshots.draft(volume.archive, intent))
 
     async def verify(self, intent: SnapshotIntent) -> None:
         """Check the draft and every object that it names."""
-        await asyncio.to_thread(_told, self._of(intent.volume).archive.verify, intent)
+        await _told(intent, snapshots.verify(self._of(intent.volume).archive, intent))
 
     async def publish(self, intent: SnapshotIntent) -> None:
         """Give the manifest its name."""
-        await asyncio.to_thread(_told, self._of(intent.volume).archive.publish, intent)
+        volume = self._of(intent.volume)
+        shipper = volume.shipper if self._remote else None
+        await _told(intent, snapshots.publish(volume.archive, intent, shipper, self._settings.mark_within))
 
     async def forget(self, source: VolumeKey, snapshot_id: str) -> int:
         """Remove a snapshot and what only it needed; returns the bytes freed."""
-        volume = self._of(source)
-        if volume.archive.exists():
-            await asyncio.to_thread(volume.archive.forget, snapshot_id)
-        return await self._expire(volume)
+        await self._of(source).archive.remove_snapshot(snapshot_id)
+        return await self._care(source).expire()
 
     # -- base backups and expiry
 
     async def maintain(self, key: VolumeKey, *, retention: datetime.timedelta) -> None:
         """Take a new base backup when one is due, and expire what nothing needs."""
-        volume = self._of(key)
-        if volume.backing_up.locked() or volume.server.status() != "ready" or not volume.holders:
-            return
-        if await self._base_is_due(volume):
-            base = await self._back_up(volume, gently=True)
-            assert base is not None
-            log.info(event("base backup", volume=key.prefix, base=base.base_id, bytes=base.size))
-            self._notify(Notice(key, "base backup", f"A base backup of {base.size} bytes was taken."))
-            await self._expire(volume)
+        await self._care(key).maintain(retention)
 
-    async def _base_is_due(self, volume: Volume) -> bool:
-        newest = max(volume.archive.bases(), key=lambda base: base.start_lsn, default=None)
-        if newest is None or volume.archive.lacks_base():
-            return True
-        async with volume.connection() as connection:
-            now: int = await connection.fetchval("SELECT pg_current_wal_lsn()")
-        threshold = self._settings.base_after_bytes
-        if now - newest.start_lsn <= threshold:
-            return False
-        size = await asyncio.to_thread(backup.data_size, volume.paths.data)
-        return now - newest.start_lsn > max(threshold, int(size * self._settings.base_after_share))
+    async def expire(self, key: VolumeKey, *, dry_run: bool = False) -> list[Verdict]:
+        """Remove what nothing needs; the verdict on everything, with reasons. A dry run removes nothing."""
+        verdicts = await self._care(key).verdicts(grace=self._settings.orphan_grace if dry_run else 0.0)
+        if not dry_run:
+            await self._care(key).expire()
+        return verdicts
 
-    async def _back_up(self, volume: Volume, *, gently: bool, only_if_lacking: bool = False) -> Base | None:
-        async with volume.backing_up:
-            if only_if_lacking and not volume.archive.lacks_base():
-                return None  # another one was under way when this was asked
-            base = await backup.take(
-                self._layout, volume.archive, self._programs, volume.sockets, gently=gently
-            )
-            volume.archive.bridge_gap()
-            return base
+    async def check(self, key: VolumeKey, *, every_byte: bool = False) -> Report:
+        """Look for orphans, missing objects, broken chains and, with ``every_byte``, damage; changes nothing."""
+        verdicts = await self._care(key).verdicts(grace=self._settings.orphan_grace)
+        return await check.check(self._of(key).archive, verdicts, every_byte=every_byte)
 
-    async def _expire(self, volume: Volume) -> int:
-        if not volume.archive.exists():
-            return 0
-        live = volume.paths.complete.exists()
-        try:
-            async with volume.archive_lock:
-                doomed = await asyncio.to_thread(volume.archive.expire, live=live)
-        except VolumeError as error:
-            # What a damaged manifest pins can't be known: everything is kept until that snapshot is deleted.
-            log.error(event("nothing is expired", volume=volume.key.prefix, reason=error))
-            return 0
-        freed = await asyncio.to_thread(sweep, doomed)
-        if not live:
-            async with volume.archive_lock:
-                await asyncio.to_thread(volume.archive.remove_if_empty)
-        return freed
-
-
-def _refuse_encryption(kms_key_arn: str | None) -> None:
-    if kms_key_arn is not None:
-        raise VolumeError("archives of this format are not encrypted")
+    async def archives(self) -> list[VolumeKey]:
+        """Every volume of which the store holds something."""
+        found = set()
+        async for entry in self._store.list(""):
+            parts = entry.key.split("/")
+            if len(parts) > 2 and parts[1].isdigit():
+                found.add(VolumeKey(parts[0], int(parts[1])))
+        return sorted(found)
 
 
 def _remove_with_empty_parent(directory: pathlib.Path) -> None:
@@ -357,21 +439,22 @@ def _remove_with_empty_parent(directory: pathlib.Path) -> None:
         directory.parent.rmdir()
 
 
-def _require_known_format(volume: Volume) -> None:
+def _require_known_format(volume: Volume) -> int:
     try:
         found = json.loads(volume.paths.complete.read_bytes())["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise VolumeError(f"{volume.paths.complete} is damaged: {error}") from error
-    if found != FORMAT:
+    if found not in range(1, FORMAT + 1):
         raise VolumeError(
             f"the volume {volume.key.prefix} has format {found!r}; this StillDB reads format {FORMAT}. Use a newer one."
         )
+    return int(found)
 
 
-def _told(step: Callable[[SnapshotIntent], None], intent: SnapshotIntent) -> None:
-    """Run a step on files; what the disk refuses is a VolumeError that says so."""
+async def _told(intent: SnapshotIntent, step: Awaitable[None]) -> None:
+    """Take a step; what the disk refuses is a VolumeError that says so."""
     try:
-        step(intent)
+        await step
     except OSError as error:
         raise VolumeError(f"snapshot {intent.snapshot_id}: {error}") from error
 

@@ -1,26 +1,48 @@
-"""Recovery of a snapshot into a new data directory: copy the base backup, replay to the restore point, promote."""
+"""Recovery of a snapshot or a moment into a new data directory: fetch the base backups, replay to the target, promote."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import datetime
 import os
 import pathlib
-import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
-from stilldb.domain.volumes import VolumeError
-from stilldb.postgres import UNREACHABLE, Server
+from stilldb.domain.volumes import TimeTarget, VolumeError
+from stilldb.postgres import UNREACHABLE, Server, lsn
 from stilldb.util import failpoints, files
-from stilldb.volume import backup
+from stilldb.volume import backup, fetch, snapshots
+from stilldb.volume.archive import Archive
 from stilldb.volume.layout import Layout, VolumePaths
-from stilldb.volume.manifest import Manifest
-from stilldb.volume.plain import Archive
+from stilldb.volume.manifest import Base, Manifest
+from stilldb.volume.prefetch import Prefetch
 
-_CONTROL = pathlib.Path("global/pg_control")
-_COPIED = 80  # percent of the progress that the copy stands for; replay is the rest
-_LOOK_EVERY = 0.02  # seconds between looks at the replayed LSN
-_RECOVERY = "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay_lsn() AS replayed"
+_COPIED: Final = 80  # percent of the progress that the copy stands for; replay is the rest
+_LOOK_EVERY: Final = 0.02  # seconds between looks at the replayed LSN
+_RECOVERY: Final = "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay_lsn() AS replayed"
+# What PostgreSQL's log says when it met no commit after the moment, and when the base backup ended after it.
+_NOTHING_LATER: Final = "recovery ended before configured recovery target was reached"
+_TOO_EARLY: Final = "before consistent recovery point"
+_BUFFERS: Final = "shared_buffers"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """One way to recover: from a chain of base backups, by these settings, with the WAL that ``wal`` brings."""
+
+    chain: Sequence[Base]
+    target: Mapping[str, str]  # PostgreSQL's settings
+    timeline: int
+    wal: Callable[[int], object]
+    last: int | None  # number of the last segment; None: as far as there are any
+    until: int | None  # LSN that is to be reached, for the progress
+
+    @property
+    def base(self) -> Base:
+        return self.chain[-1]
 
 
 async def recover(
@@ -35,96 +57,230 @@ async def recover(
 
     A target that an earlier attempt left is thrown away first. The source is only read.
     """
-    source.check_objects(manifest)
-    files.remove_tree(target.draft)
-    files.remove_tree(target.data)
-    layout.make(target.root)
-    base = source.paths.base(manifest.base.base_id)
-    # A restore never trusts the backup's bytes: they are checked while they are copied.
-    checking = asyncio.create_task(backup.verify(server.programs, base.data))
+    source = source.under(manifest.keys) if manifest.keys else source
+    await snapshots.check_objects(source, manifest)
+    last = manifest.segments[-1]
+    timeline = manifest.point.timeline
+
+    async def wal(number: int) -> bytes | None:
+        return await (source.last_segment(manifest) if number == last else source.segment(timeline, number))
+
+    plan = _Plan(
+        chain=manifest.chain,
+        # By name: recovery to the LSN of the very last record fails.
+        target={"recovery_target_name": manifest.point.name},
+        timeline=timeline,
+        wal=wal,
+        last=last,
+        until=manifest.point.lsn,
+    )
+    await _carry_out(layout, source, plan, target, server, progress)
+
+
+async def recover_to(
+    layout: Layout,
+    source: Archive,
+    moment: TimeTarget,
+    target: VolumePaths,
+    server: Server,
+    progress: Callable[[int], None],
+) -> None:
+    """The same to a moment: what was committed at it or before is there, and nothing later.
+
+    The caller knows that the moment lies in the archive's window. Raises VolumeError where the WAL up to it has a hole.
+    """
+    fitting = [base for base in await source.bases() if _finished(base) <= moment.time]
+    for base in reversed(fitting):
+        with contextlib.suppress(_BaseTooLate):
+            await _to_moment(layout, source, base, moment, target, server, progress)
+            return
+    raise VolumeError(f"no base backup of {source.keys.volume.prefix} ended before {moment.time.isoformat()}")
+
+
+def _finished(base: Base) -> datetime.datetime:
+    return datetime.datetime.fromisoformat(base.finished_at)
+
+
+class _BaseTooLate(VolumeError):
+    """By the database's clock the base backup ended after the moment: an earlier one must serve."""
+
+
+class _NothingLater(VolumeError):
+    """No commit after the moment is in the archive: all there is belongs to the moment."""
+
+
+async def _to_moment(
+    layout: Layout,
+    source: Archive,
+    base: Base,
+    moment: TimeTarget,
+    target: VolumePaths,
+    server: Server,
+    progress: Callable[[int], None],
+) -> None:
+    plan = _Plan(
+        chain=await source.chain_of(base),
+        target={"recovery_target_time": moment.time.isoformat(), "recovery_target_inclusive": "on"},
+        timeline=base.timeline,
+        wal=lambda number: source.segment(base.timeline, number),
+        last=None,
+        until=None,
+    )
+    known = max((await source.segments()).get(base.timeline, {-1}))
     try:
-        await _copy(layout, base.data, target, manifest.base.size, progress)
+        await _carry_out(layout, source, plan, target, server, progress)
+    except _NothingLater as ended:
+        if ended.args[1] <= known:
+            raise VolumeError(
+                f"the archive {source.keys.volume.prefix} lacks WAL segment "
+                f"{lsn.segment_name(base.timeline, ended.args[1])}, which comes before {moment.time.isoformat()}"
+            ) from ended
+        everything = dataclasses.replace(plan, target={})
+        await _carry_out(layout, source, everything, target, server, progress)
+
+
+async def _carry_out(
+    layout: Layout,
+    source: Archive,
+    plan: _Plan,
+    target: VolumePaths,
+    server: Server,
+    progress: Callable[[int], None],
+) -> None:
+    for leftover in (target.draft, target.data):
+        await asyncio.to_thread(files.remove_tree, leftover)
+    layout.make(target.root)
+    first = lsn.segment_number(plan.base.start_lsn)
+    wal = 0 if plan.last is None else (plan.last + 1 - first) * lsn.SEGMENT_BYTES
+    sizes = [base.size for base in plan.chain]
+    fetch.require_space(target.root, sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + wal)
+    prefetch = Prefetch(
+        target.recovery_wal,
+        layout.owner,
+        timeline=plan.timeline,
+        first=first,
+        last=plan.last,
+        fetch=plan.wal,  # type: ignore[arg-type]
+    )
+    try:
+        if plan.timeline != 1:
+            history = await source.history(plan.timeline)
+            if history is None:
+                raise VolumeError(
+                    f"the archive {source.keys.volume.prefix} lacks {lsn.history_name(plan.timeline)}"
+                )
+            prefetch.add(lsn.history_name(plan.timeline), history)
+        if plan.base.form == "directory":
+            await _copy_plain(layout, source.directory(plan.base), target, server, plan.base.size, progress)
+        else:
+            await fetch.fetch(
+                source,
+                plan.chain,
+                target.draft,
+                server.programs,
+                lambda done, total: progress(_COPIED * done // total),
+            )
+        await failpoints.reach("restore.copied")
+        async with prefetch.running():
+            target.draft.rename(target.data)
+            await failpoints.reach("restore.placed")
+            await _replay(plan, target, server, prefetch, progress)
+    finally:
+        await asyncio.to_thread(files.remove_tree, target.recovery_wal)
+
+
+async def _copy_plain(
+    layout: Layout,
+    base: pathlib.Path,
+    target: VolumePaths,
+    server: Server,
+    size: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Copy a base backup of format 1, whose bytes are checked meanwhile."""
+    checking = asyncio.create_task(backup.verify(server.programs, base))
+    try:
+        await asyncio.to_thread(
+            files.copy_tree,
+            base,
+            target.draft,
+            owner=layout.owner,
+            without=(pathlib.Path("backup_manifest"),),
+            progress=lambda done: progress(min(_COPIED, done * _COPIED // max(size, 1))),
+        )
         await checking
     finally:
         checking.cancel()
         with contextlib.suppress(asyncio.CancelledError, VolumeError):
             await checking
-    await failpoints.reach("restore.copied")
-    _lay_out_wal(layout, source, manifest, target)
-    files.copy_file(base.data / _CONTROL, target.draft / _CONTROL, layout.owner)
-    target.draft.rename(target.data)
-    await failpoints.reach("restore.placed")
-    await _replay(manifest, target, server, progress)
-    files.remove_tree(target.recovery_wal)
-
-
-async def _copy(
-    layout: Layout, base: pathlib.Path, target: VolumePaths, size: int, progress: Callable[[int], None]
-) -> None:
-    """Everything but pg_control: without it, a copy that was broken off can't be started."""
-    await asyncio.to_thread(
-        files.copy_tree,
-        base,
-        target.draft,
-        owner=layout.owner,
-        without=(_CONTROL, pathlib.Path("backup_manifest")),
-        progress=lambda done: progress(min(_COPIED, done * _COPIED // max(size, 1))),
-    )
-
-
-def _lay_out_wal(layout: Layout, source: Archive, manifest: Manifest, target: VolumePaths) -> None:
-    """Complete segments by symbolic links (a hard link would be recycled and overwritten); the last one as a copy,
-    since the receiver may still write to it or rename it."""
-    files.remove_tree(target.recovery_wal)
-    files.make_directory(target.recovery_wal, 0o700, layout.owner)
-    history = source.history_file(manifest)
-    if history is not None:
-        files.copy_file(history, target.recovery_wal / history.name, layout.owner)
-    segments = source.segment_files(manifest)
-    for path in segments[:-1]:
-        (target.recovery_wal / path.name).symlink_to(path)
-    name = segments[-1].name.removesuffix(".partial")
-    try:
-        files.copy_file(segments[-1], target.recovery_wal / name, layout.owner)
-    except FileNotFoundError:  # renamed since we looked
-        files.copy_file(source.paths.wal / name, target.recovery_wal / name, layout.owner)
 
 
 async def _replay(
-    manifest: Manifest, target: VolumePaths, server: Server, progress: Callable[[int], None]
+    plan: _Plan, target: VolumePaths, server: Server, prefetch: Prefetch, progress: Callable[[int], None]
 ) -> None:
     server.configure()
     signal_file = target.data / "recovery.signal"
     signal_file.touch(mode=0o600)
     if server.programs.run_as is not None:
         os.chown(signal_file, *server.programs.run_as)
-    folder = shlex.quote(str(target.recovery_wal)).replace("%", "%%")
-    await server.start(
-        {
-            "restore_command": f"test -e {folder}/%f && ln -s {folder}/%f %p",
-            # By name: recovery to the LSN of the very last record fails. Never "latest": the timeline is the snapshot's.
-            "recovery_target_name": manifest.point.name,
-            "recovery_target_timeline": str(manifest.point.timeline),
-            "recovery_target_action": "promote",
-        }
-    )
-    await _until_promoted(manifest, server, progress)
+    logged = _size(server.log)
+    try:
+        await server.start(
+            {
+                "restore_command": prefetch.command,
+                # Never "latest": the timeline is the one of the base backup and of the target.
+                "recovery_target_timeline": str(plan.timeline),
+                "recovery_target_action": "promote",
+                _BUFFERS: _buffers(),
+                **plan.target,
+            }
+        )
+        await _until_promoted(plan, server, progress)
+    except VolumeError as error:
+        if prefetch.failure is not None:
+            raise prefetch.failure from error
+        told = _log_since(server.log, logged)
+        if _TOO_EARLY in told:
+            raise _BaseTooLate(f"{plan.base.base_id} ended after the moment") from error
+        if _NOTHING_LATER in told and plan.last is None:
+            await server.stop()
+            raise _NothingLater("no commit after the moment is archived", prefetch.ended_at) from error
+        raise
 
 
-async def _until_promoted(manifest: Manifest, server: Server, progress: Callable[[int], None]) -> None:
-    """Wait for the end of recovery, telling how far replay is by the LSN replayed against the restore point's."""
-    total = max(manifest.point.lsn - manifest.base.start_lsn, 1)
+def _buffers() -> str:
+    """An eighth of the memory, 1 GB at the most: replay of much WAL is faster the fewer pages it writes twice."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{min(1 << 30, memory // 8) >> 20}MB"
+
+
+def _size(path: pathlib.Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _log_since(path: pathlib.Path, start: int) -> str:
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as log:
+        log.seek(start)
+        return log.read().decode(errors="replace")
+    return ""
+
+
+async def _until_promoted(plan: _Plan, server: Server, progress: Callable[[int], None]) -> None:
+    """Wait for the end of recovery, telling how far replay is by the LSN replayed against the target's."""
+    begin = plan.base.start_lsn
     connection = await server.connect()  # read-only as soon as the data is consistent
     try:
         while True:
             row = await connection.fetchrow(_RECOVERY)
             if not row["recovering"]:
                 return
-            if row["replayed"] is not None:
-                done = int(row["replayed"]) - manifest.base.start_lsn
+            if row["replayed"] is not None and plan.until is not None:
+                done = int(row["replayed"]) - begin
+                total = max(plan.until - begin, 1)
                 progress(min(99, _COPIED + done * (99 - _COPIED) // total))
             await asyncio.sleep(_LOOK_EVERY)
     except UNREACHABLE as error:
-        raise VolumeError(f"recovery to {manifest.point.name} broke off: {server.log_tail()}") from error
+        wanted = ", ".join(plan.target.values()) or "its end"
+        raise VolumeError(f"recovery to {wanted} broke off: {server.log_tail()}") from error
     finally:
         connection.terminate()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
+from support.invariants import archived
 from support.service import Service, service, wait_until
 
 
@@ -95,7 +96,7 @@ def test_a_whole_life_with_the_waiters_of_the_rds_client(running: Service) -> No
             DBClusterSnapshotIdentifier=name, WaiterConfig=quickly
         )
     running.delete_cluster("life-again")
-    wait_until(lambda: not list((running.state / "archive").iterdir()), "the archive is empty")
+    wait_until(lambda: not archived(running.state / "archive"), "the archive is empty")
     assert not list((running.state / "volumes").iterdir())
     assert not running.processes()
 

@@ -110,6 +110,6 @@ async def test_a_snapshot_outlives_its_volume_and_frees_its_space_when_it_goes(s
         await restore(opened, RESTORED, "one")
         assert await numbers(opened, RESTORED) == list(range(1, 11))
         freed = await opened.forget(KEY, "one")
-        assert freed > 20_000_000
+        assert freed > 500_000
         assert not (state / "archive" / KEY.resource_id).exists()
         assert await opened.forget(KEY, "one") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import os
 import pathlib
 from collections.abc import AsyncIterator, Iterator
@@ -11,11 +12,14 @@ from collections.abc import AsyncIterator, Iterator
 import asyncpg
 import pytest
 
-from stilldb.domain.volumes import PostgresAddress, VolumeKey
-from stilldb.volume.local import LocalVolumes, VolumeSettings
+from stilldb.domain.volumes import PostgresAddress, SnapshotTarget, VolumeKey
+from stilldb.volume import schedule
+from stilldb.volume.local import LocalVolumes
+from stilldb.volume.settings import VolumeSettings
 from support.volumes import DAY, KEY, state_directory, take, volumes
 
-OFTEN = VolumeSettings(base_after_bytes=8 << 20, base_after_share=0.0)
+OFTEN = VolumeSettings(base_after_bytes=8 << 20, spread_checkpoints=False)
+NOTHING_RETAINED = datetime.timedelta(0)
 
 
 @pytest.fixture
@@ -35,11 +39,22 @@ async def connect(address: PostgresAddress) -> asyncpg.Connection:
 
 
 async def restored(
-    opened: LocalVolumes, snapshot_id: str, target: VolumeKey, source: VolumeKey = KEY
+    opened: LocalVolumes, snapshot_id: str, into: VolumeKey, source: VolumeKey = KEY
 ) -> list[int]:
     """The numbers in a restored volume, which is stopped again."""
-    await opened.restore(target, source=source, snapshot_id=snapshot_id, progress=lambda _: None)
-    return await numbers(opened, target)
+    await opened.restore(
+        into, source=source, target=SnapshotTarget(snapshot_id), kms_key_arn=None, progress=lambda _: None
+    )
+    return await numbers(opened, into)
+
+
+async def new_base(opened: LocalVolumes, retention: datetime.timedelta = DAY) -> None:
+    """See that one more base backup is taken, if nobody else is taking it."""
+    before = {base.base_id for base in await opened.archive(KEY).bases()}
+    async with asyncio.timeout(60):
+        while {base.base_id for base in await opened.archive(KEY).bases()} <= before:
+            await opened.maintain(KEY, retention=retention)
+            await asyncio.sleep(0.02)
 
 
 async def numbers(opened: LocalVolumes, of: VolumeKey) -> list[int]:
@@ -101,7 +116,7 @@ async def test_two_snapshots_in_one_segment_and_a_restore_while_the_source_write
             await take(opened, name)
             windows.append((before, writer.acknowledged + 1))
             await writer.reaches(writer.acknowledged + 20)
-        points = [opened._of(KEY).archive.manifest(name) for name in ("one", "two")]
+        points = [await opened.archive(KEY).manifest(name) for name in ("one", "two")]
         assert points[0].segments[-1] == points[1].segments[-1], "both lie in one segment"
         running = writer.acknowledged
         for name, target, (low, high) in zip(("one", "two"), (one, two), windows, strict=True):
@@ -138,12 +153,12 @@ async def test_snapshots_across_base_backups_restore_from_the_newest_before_them
         async with writing(opened, ballast=20_000) as writer:
             for n in range(3):
                 await writer.reaches((n + 1) * 600)
-                await opened.maintain(KEY, retention=DAY)  # some 12 MB of WAL later: a new base backup is due
+                await new_base(opened)  # some 12 MB of WAL later: one is due
                 before = writer.acknowledged
                 await take(opened, f"s{n}")
                 held.append(before)
-        archive = opened._of(KEY).archive
-        bases = [archive.manifest(f"s{n}").base.base_id for n in range(3)]
+        archive = opened.archive(KEY)
+        bases = [(await archive.manifest(f"s{n}")).base.base_id for n in range(3)]
         assert len(set(bases)) == 3, "each snapshot leans on a base backup of its own"
         for n in range(3):
             found = await restored(opened, f"s{n}", key(str(n)))
@@ -151,28 +166,31 @@ async def test_snapshots_across_base_backups_restore_from_the_newest_before_them
             assert held[n] <= len(found)
 
 
-async def test_deleting_a_snapshot_frees_what_only_it_needed(state: pathlib.Path) -> None:
+async def test_deleting_a_snapshot_frees_what_only_it_needed(
+    state: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "LONGEST_CHAIN", 1)  # full ones: an incremental one would pin its parent
     async with volumes(state, key("NEW"), settings=OFTEN) as opened:
         async with writing(opened, ballast=20_000) as writer:
             for n in range(3):
                 await writer.reaches((n + 1) * 600)
-                await opened.maintain(KEY, retention=DAY)
+                await new_base(opened, retention=NOTHING_RETAINED)
                 await take(opened, f"s{n}")
-        archive = opened._of(KEY).archive
-        needed = {n: archive.manifest(f"s{n}") for n in range(3)}
-        space = occupied(archive.paths.root)
+        await opened.release(KEY, "writer")  # nothing is shipped any more
+        archive = opened.archive(KEY)
+        needed = {n: await archive.manifest(f"s{n}") for n in range(3)}
+        space = occupied(state / "archive" / KEY.prefix)
         freed = await opened.forget(KEY, "s1")
-        assert freed > 20_000_000
-        assert occupied(archive.paths.root) <= space - freed
-        left = {base.base_id for base in archive.bases()}
+        assert freed > 500_000
+        assert occupied(state / "archive" / KEY.prefix) <= space - freed
+        left = {base.base_id for base in await archive.bases()}
         assert needed[1].base.base_id not in left
         assert {needed[0].base.base_id, needed[2].base.base_id} <= left
         assert await restored(opened, "s0", key("NEW"))
         await opened.forget(KEY, "s0")
-        assert len(archive.bases()) == 1, "the newest stays for the snapshots to come"
-        segments = archive.segments()
-        first = min(segments)
-        assert needed[2].segments[0] == segment_number(first), "older WAL went with the last who needed it"
+        assert len(await archive.bases()) == 1, "the newest stays for the snapshots to come"
+        (numbers_,) = (await archive.segments()).values()
+        assert needed[2].segments[0] == min(numbers_), "older WAL went with the last who needed it"
 
 
 async def test_manual_snapshots_outlive_their_volume(state: pathlib.Path) -> None:
@@ -191,7 +209,7 @@ async def test_manual_snapshots_outlive_their_volume(state: pathlib.Path) -> Non
         late = await restored(opened, "late", two)
         assert 300 <= len(early) < len(late)
         await opened.forget(KEY, "late")
-        await opened.destroy(one)
+        await opened.destroy(one, retain_until=None)
         assert await restored(opened, "early", one) == early
         await opened.forget(KEY, "early")
         assert not (state / "archive" / KEY.resource_id).exists()
@@ -204,12 +222,15 @@ async def test_after_a_gap_in_the_archive_a_new_base_backup_comes_before_the_nex
         async with writing(opened) as writer:
             await writer.reaches(20)
             await take(opened, "before")
-            archive = opened._of(KEY).archive
-            archive.note_gap()  # as when the slot was lost
+            opened._of(KEY).open_gap("a test says so")  # as when the slot was lost
             await take(opened, "after")
             reached = writer.acknowledged
-        assert not archive.lacks_base()
-        assert archive.manifest("before").base != archive.manifest("after").base
+        archive = opened.archive(KEY)
+        assert opened._of(KEY).moments.gap is None
+        (gap,) = (await archive.record()).gaps
+        assert gap.until is not None
+        assert gap.since <= gap.until
+        assert (await archive.manifest("before")).base != (await archive.manifest("after")).base
         assert len(await restored(opened, "after", key("NEW"))) <= reached + 1
 
 
@@ -217,11 +238,3 @@ def occupied(folder: pathlib.Path) -> int:
     return sum(
         os.lstat(os.path.join(root, name)).st_size for root, _, names in os.walk(folder) for name in names
     )
-
-
-def segment_number(name: str) -> int:
-    from stilldb.postgres import lsn
-
-    parsed = lsn.parse_segment(name)
-    assert parsed is not None
-    return parsed[1]

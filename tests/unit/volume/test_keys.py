@@ -40,7 +40,7 @@ def test_the_partial_segment_of_format_1() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["x", "wal/x", "wal", "base/b/x.json", "snapshots/s/x", "snapshots/s/t/tail", "gap", "base/b/0"]
+    "name", ["x", "wal/x", "wal", "base/b/x.json", "snapshots/s/x", "snapshots/s/t/tail", "gaps", "base/b/0"]
 )
 def test_what_no_format_has(name: str) -> None:
     assert KEYS.parse(KEYS.root + name).kind is Kind.UNKNOWN
