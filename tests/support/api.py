@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import botocore.serialize
 
 from stilldb import bootstrap
-from stilldb.awsapi import app, model
+from stilldb.awsapi import app, callers, model
 from stilldb.awsapi.operations import OPERATIONS
 from stilldb.control.context import Quotas
 from support.asgi import Answer, call
@@ -40,8 +40,8 @@ class TwinApi:
 
     def __init__(self, running: Plane) -> None:
         self.plane = running
-        handlers = {name: bootstrap.handler(running.control, o) for name, o in OPERATIONS.items()}
-        self.app = app.build(handlers, app.anyone)
+        handlers = {name: bootstrap.handler(running.controls, o) for name, o in OPERATIONS.items()}
+        self.app = app.build(handlers, callers.anyone(running.controls.regions))
 
     async def raw(self, body: bytes | str, **more: Any) -> Answer:
         """Any request."""

@@ -46,6 +46,14 @@ class HttpRequest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Credential:
+    """The key that a request names, and the region that it is for."""
+
+    access_key: str
+    region: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class _Claim:
     """What the request says about its signature."""
 
@@ -63,11 +71,11 @@ class _Claim:
 def verify(
     request: HttpRequest,
     *,
-    region: str,
+    regions: Sequence[str],
     now: datetime.datetime,
     secret_of: Callable[[str], str | None],
-) -> str:
-    """The access key that signed the request; each way to fail is a fault of its own."""
+) -> Credential:
+    """The key that signed the request, for one of ``regions``; each way to fail is a fault of its own."""
     if _has_session_token(request):
         raise InvalidClientTokenId(
             "The security token included in the request is invalid. StillDB issues no session tokens: use a long-lived key."
@@ -76,10 +84,13 @@ def verify(
     _check_time(claim, now)
     secret = secret_of(claim.access_key)
     if secret is None:
-        raise InvalidClientTokenId("The security token included in the request is invalid.")
-    if (claim.region, claim.service) != (region, SERVICE):
+        raise unknown_key()
+    if claim.region not in regions or claim.service != SERVICE:
+        served = (
+            f"the region {regions[0]}" if len(regions) == 1 else f"one of the regions {', '.join(regions)}"
+        )
         raise SignatureDoesNotMatch(
-            f"Credential should be scoped to the region {region} and the service {SERVICE}, not {claim.region}/{claim.service}."
+            f"Credential should be scoped to {served} and the service {SERVICE}, not {claim.region}/{claim.service}."
         )
     # As bytes: comparing strings raises for a signature that is not ASCII.
     if not hmac.compare_digest(_signature(request, claim, secret).encode(), claim.signature.encode()):
@@ -87,15 +98,21 @@ def verify(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
             "Key and signing method. Consult the service documentation for details."
         )
-    return claim.access_key
+    return Credential(claim.access_key, claim.region)
 
 
-def access_key(request: HttpRequest) -> str | None:
-    """The access key that a request names, whether or not its signature is good."""
+def credential(request: HttpRequest) -> Credential | None:
+    """The key and the region that a request names, whether or not its signature is good."""
     try:
-        return _claimed(request).access_key
+        claim = _claimed(request)
     except (MissingAuthenticationToken, IncompleteSignature):
         return None
+    return Credential(claim.access_key, claim.region)
+
+
+def unknown_key() -> InvalidClientTokenId:
+    """The fault for a key that is not there."""
+    return InvalidClientTokenId("The security token included in the request is invalid.")
 
 
 def _has_session_token(request: HttpRequest) -> bool:

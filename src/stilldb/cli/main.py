@@ -14,7 +14,8 @@ import uvloop
 from botocore.exceptions import EndpointConnectionError
 
 from stilldb import __version__, bootstrap
-from stilldb.bootstrap import CannotServe, ServeOptions
+from stilldb.bootstrap import CannotServe, NotServed, ServeOptions
+from stilldb.cli import keys
 from stilldb.util import log
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -23,6 +24,7 @@ StateDir = Annotated[
     pathlib.Path, typer.Option(help="The one directory that holds all state.", envvar="STILLDB_STATE_DIR")
 ]
 DEFAULT_STATE = bootstrap.default_state()
+cli.add_typer(keys.cli, name="keys")
 
 
 def _version(wanted: bool) -> None:
@@ -63,6 +65,9 @@ def serve(
     region: Annotated[
         str, typer.Option(help="The AWS region this deployment stands for.")
     ] = bootstrap.DEFAULT_REGION,
+    also_region: Annotated[
+        list[str] | None, typer.Option(help="A further region, with volumes of its own; repeatable.")
+    ] = None,
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,
@@ -70,16 +75,17 @@ def serve(
 ) -> None:
     """Serve the management API until Ctrl-C; every cluster is stopped cleanly then."""
     log.configure(log_level)
-    options = ServeOptions(
-        state_dir=state_dir,
-        host=host,
-        port=port,
-        auth=auth,
-        pg_bin=pg_bin,
-        region=region,
-        manual_snapshot_quota=manual_snapshot_quota,
-    )
     try:
+        options = ServeOptions(
+            state_dir=state_dir,
+            host=host,
+            port=port,
+            auth=auth,
+            pg_bin=pg_bin,
+            region=region,
+            also_regions=tuple(also_region or ()),
+            manual_snapshot_quota=manual_snapshot_quota,
+        )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(bootstrap.serve(options))
     except CannotServe as error:
@@ -88,11 +94,15 @@ def serve(
 
 
 @cli.command()
-def env(state_dir: StateDir = DEFAULT_STATE) -> None:
+def env(
+    state_dir: StateDir = DEFAULT_STATE,
+    account: Annotated[str | None, typer.Option(help="An account that has an access key.")] = None,
+    region: Annotated[str | None, typer.Option(help="A region that is served.")] = None,
+) -> None:
     """Print the variables that point the AWS CLI and SDKs at the running service."""
     try:
-        variables = bootstrap.client_environment(state_dir)
-    except CannotServe as error:
+        variables = bootstrap.connection(state_dir, account, region).environment()
+    except NotServed as error:
         typer.echo(f"stilldb: {error}", err=True)
         typer.echo("false")  # so that eval "$(stilldb env)" fails, and what follows does not go to AWS itself
         raise typer.Exit(3) from None
@@ -128,8 +138,8 @@ def status(state_dir: StateDir = DEFAULT_STATE) -> None:
 def _environment(state_dir: pathlib.Path) -> dict[str, str]:
     """The AWS_ variables of a state directory; ends the command when nothing serves it."""
     try:
-        return bootstrap.client_environment(state_dir)
-    except CannotServe as error:
+        return bootstrap.connection(state_dir).environment()
+    except NotServed as error:
         typer.echo(f"stilldb: {error}", err=True)
         raise typer.Exit(3) from None
 

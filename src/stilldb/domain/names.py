@@ -13,6 +13,8 @@ import re
 
 from stilldb.domain.faults import InvalidParameterValue
 
+ACCOUNT = r"\d{12}"  # the form of an account's number
+REGION = r"[a-z0-9-]{1,64}"  # the form of a region's name, as credential scopes have it
 DEFAULT_ACCOUNT = "123456789012"
 MAX_IDENTIFIER = 63
 _IDENTIFIER = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from stilldb.awsapi import app, model
+from stilldb.awsapi import app, callers, model
 from stilldb.awsapi.context import RequestContext
+from stilldb.awsapi.keys import AccessKey
 from stilldb.awsapi.operations import OPERATIONS
 from stilldb.domain.faults import DBClusterNotFoundFault
 from support.api import TwinApi
@@ -106,7 +107,7 @@ def with_handler(failing: Exception) -> Any:
     async def handle(context: RequestContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
         raise failing
 
-    return app.build({"DescribeDBClusters": handle}, app.anyone)
+    return app.build({"DescribeDBClusters": handle}, callers.anyone(["us-east-1"]))
 
 
 async def test_an_unknown_exception_is_an_internal_failure_that_is_not_shown(
@@ -132,17 +133,19 @@ async def test_a_fault_is_told_with_its_status() -> None:
 
 def test_a_handler_without_a_modelled_operation_is_refused() -> None:
     with pytest.raises(ValueError, match="no operations"):
-        app.build({"Explode": OPERATIONS["DescribeDBClusters"].run}, app.anyone)  # type: ignore[dict-item]
+        app.build({"Explode": OPERATIONS["DescribeDBClusters"].run}, callers.anyone(["us-east-1"]))  # type: ignore[dict-item]
 
 
 async def test_signed_requests_reach_the_operation_and_others_do_not() -> None:
     seen: list[str | None] = []
 
     async def handle(context: RequestContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
-        seen.append(context.access_key_id)
+        seen.append(context.caller.access_key_id)
         return {"DBClusters": []}
 
-    built = app.build({"DescribeDBClusters": handle}, app.signed("us-east-1", {KEY: SECRET}.get))
+    built = app.build(
+        {"DescribeDBClusters": handle}, callers.signed(["us-east-1"], {KEY: AccessKey(KEY, SECRET)}.get)
+    )
     request = signed()
     headers = {name: values[0] for name, values in request.headers.items()}
     assert (await call(built, request.body, headers=headers)).status == 200

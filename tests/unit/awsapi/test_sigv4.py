@@ -26,10 +26,10 @@ from support.signing import BODY, KEY, REGION, SECRET, URL, signed
 def verify(request: HttpRequest, after: datetime.timedelta = datetime.timedelta()) -> str:
     return sigv4.verify(
         request,
-        region=REGION,
+        regions=[REGION],
         now=datetime.datetime.now(datetime.UTC) + after,
         secret_of={KEY: SECRET}.get,
-    )
+    ).access_key
 
 
 def minutes(number: float) -> datetime.timedelta:
@@ -177,9 +177,9 @@ def test_made_up_presigned_queries_are_faults(query: str) -> None:
 
 def test_an_emulator_takes_any_key_and_any_token() -> None:
     request = signed(secret="wrong", token="session")
-    assert sigv4.access_key(request) == KEY
-    assert sigv4.access_key(HttpRequest("POST", "/", "", {}, b"")) is None
-    assert sigv4.access_key(changed(request, authorization="rubbish")) is None
+    assert sigv4.credential(request) == sigv4.Credential(KEY, REGION)
+    assert sigv4.credential(HttpRequest("POST", "/", "", {}, b"")) is None
+    assert sigv4.credential(changed(request, authorization="rubbish")) is None
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.binary(max_size=40))

@@ -1,0 +1,46 @@
+"""The HTTP application over the management plane of every account and region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from stilldb import __version__
+from stilldb.awsapi import app, callers
+from stilldb.awsapi.context import RequestContext
+from stilldb.awsapi.keys import KeyFile
+from stilldb.awsapi.operations import OPERATIONS, Operation
+from stilldb.bootstrap.options import ServeOptions
+from stilldb.control.context import Controls
+from stilldb.node.tls import Authority
+
+
+def handler(controls: Controls, operation: Operation) -> app.Handler:
+    """What the request chain calls for an operation: the caller's account and region answer."""
+
+    async def handle(context: RequestContext, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        operation.check(params)
+        return await operation.run(controls.of(context.caller.scope), params)
+
+    return handle
+
+
+def application(options: ServeOptions, controls: Controls, authority: Authority, keys: KeyFile) -> Starlette:
+    """Everything that the service answers by HTTP."""
+    who = callers.anyone if options.auth == "any" else callers.signed
+
+    async def ca_bundle(_: Request) -> Response:
+        return FileResponse(authority.bundle, media_type="application/x-pem-file")
+
+    async def health(_: Request) -> Response:
+        known = {"region": options.region, "regions": list(options.regions)}
+        return JSONResponse({"status": "serving", "version": __version__, **known})
+
+    routes = [Route("/_stilldb/ca-bundle.pem", ca_bundle), Route("/_stilldb/health", health)]
+    handlers = {name: handler(controls, operation) for name, operation in OPERATIONS.items()}
+    return app.build(handlers, who(options.regions, keys.find), routes)
