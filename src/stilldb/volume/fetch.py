@@ -1,0 +1,126 @@
+"""The base backups of a chain out of the store into one data directory: parts in parallel, unpacked as they come, combined.
+
+Every byte is verified by its container (see ``Archive``), so the directory is what PostgreSQL gave when it was backed up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from stilldb.domain.volumes import VolumeError
+from stilldb.postgres import Programs
+from stilldb.util import files, processes
+from stilldb.volume.archive import Archive
+from stilldb.volume.manifest import Base
+from stilldb.volume.unpack import Unpacker
+
+_AHEAD: Final = 3  # parts that are fetched and decompressed while one is unpacked
+_FLOOR: Final = 256 << 20  # bytes of the disk that a restore leaves free
+_MANIFEST: Final = "backup_manifest"
+_LINKS: Final = 18  # the first PostgreSQL whose pg_combinebackup can link
+
+
+def require_space(place: pathlib.Path, needed: int) -> None:
+    """Raise VolumeError where the disk has not so many bytes to spare: better now than when PostgreSQL starts."""
+    free = shutil.disk_usage(place).free
+    if free < needed + _FLOOR:
+        raise VolumeError(
+            f"the disk of {place} has {free >> 20} MiB free; this needs {needed >> 20} MiB, and {_FLOOR >> 20} MiB stay free"
+        )
+
+
+async def fetch(
+    archive: Archive,
+    chain: Sequence[Base],
+    target: pathlib.Path,
+    programs: Programs,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Make ``target`` of a full base backup and the incremental ones on it; beside it lies ``<target>.parts`` meanwhile.
+
+    Tells the bytes done and their sum. Raises VolumeError.
+    """
+    total, done = max(sum(base.size for base in chain), 1), 0
+
+    def fetched(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    try:
+        if len(chain) == 1:
+            await _unpack(archive, chain[0], target, programs, fetched)
+        else:
+            await _combine(archive, chain, target, programs, fetched)
+    except OSError as error:
+        raise VolumeError(f"the base backup could not be unpacked: {error}") from error
+    (target / _MANIFEST).unlink(missing_ok=True)
+
+
+async def _unpack(
+    archive: Archive, base: Base, folder: pathlib.Path, programs: Programs, fetched: Callable[[int], None]
+) -> None:
+    unpacker = Unpacker(folder, programs.run_as)
+    coming: collections.deque[asyncio.Task[bytes]] = collections.deque()
+    numbers = iter(range(base.parts))
+    try:
+        while True:
+            while len(coming) <= _AHEAD and (number := next(numbers, None)) is not None:
+                coming.append(asyncio.create_task(archive.part(base, number)))
+            if not coming:
+                break
+            raw = await coming[0]
+            coming.popleft()
+            # Shielded: the thread must have ended before its file is closed.
+            await _undisturbed(asyncio.create_task(asyncio.to_thread(unpacker.feed, raw)))
+            fetched(len(raw))
+        unpacker.finish()
+    finally:
+        unpacker.close()
+        for task in coming:
+            task.cancel()
+        await asyncio.gather(*coming, return_exceptions=True)
+
+
+async def _undisturbed(task: asyncio.Task[None]) -> None:
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task})
+        raise
+
+
+async def _combine(
+    archive: Archive,
+    chain: Sequence[Base],
+    target: pathlib.Path,
+    programs: Programs,
+    fetched: Callable[[int], None],
+) -> None:
+    parts = target.with_name(target.name + ".parts")
+    await asyncio.to_thread(files.remove_tree, parts)
+    files.make_directory(parts, 0o700, programs.run_as)
+    try:
+        folders = [parts / base.base_id for base in chain]
+        for base, folder in zip(chain, folders, strict=True):
+            await _unpack(archive, base, folder, programs, fetched)
+        # The inputs are thrown away, so that the output may share their files.
+        linked = int(programs.version.partition(".")[0]) >= _LINKS
+        command = [
+            programs["pg_combinebackup"],
+            *map(str, folders),
+            f"--output={target}",
+            "--no-sync",
+            "--manifest-checksums=NONE",
+            *(["--link"] if linked else []),
+        ]
+        code, output = await processes.run(command, run_as=programs.run_as)
+        if code != 0:
+            raise VolumeError(f"pg_combinebackup failed: {output.strip()}")
+    finally:
+        await asyncio.to_thread(files.remove_tree, parts)
