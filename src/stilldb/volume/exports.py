@@ -19,14 +19,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stilldb.domain.volumes import VolumeError, VolumeKey
-from stilldb.postgres import lsn
-from stilldb.volume import container, datakeys
+from stilldb.volume import container, datakeys, snapshots
 from stilldb.volume.archive import Archive
 from stilldb.volume.container import DataKey
 from stilldb.volume.datakeys import DataKeys
 from stilldb.volume.keyring import Kms, KmsKey, data_key
 from stilldb.volume.keys import Kind
-from stilldb.volume.manifest import Manifest, WrappedKey, dump_base, dump_manifest
+from stilldb.volume.manifest import Manifest, WrappedKey, dump_base
 from stilldb.volume.objects.store import ObjectMissing
 
 _SCHEME: Final = "passphrase"
@@ -173,19 +172,11 @@ async def _seal_again(archive: Archive, manifest: Manifest, key: str) -> bytes:
     elif parsed.kind is Kind.HISTORY:
         raw = await archive.history(parsed.timeline)
     elif parsed.kind is Kind.TAIL:
-        # Zeros from the point on: what was written after it is not the snapshot's.
-        last = await archive.last_segment(_without_tail(manifest))
-        end = manifest.point.lsn - manifest.segments[-1] * lsn.SEGMENT_BYTES
-        raw = last[:end] + bytes(lsn.SEGMENT_BYTES - end)
+        raw = await snapshots.tail(archive, dataclasses.replace(manifest, tail=False))
     if raw is None:
         raise ObjectMissing(f"the archive {archive.keys.volume.prefix} lacks {key}")
     secret = await (await archive.secrets()).sealing()
     return await asyncio.to_thread(container.seal, key, raw, key=secret)
-
-
-def _without_tail(manifest: Manifest) -> Manifest:
-    """The manifest of a snapshot whose last segment is still in the archive."""
-    return dataclasses.replace(manifest, tail=False)
 
 
 # -- in
@@ -211,12 +202,12 @@ async def adopt(
         key.data_key_id for key in manifest.keys
     }:
         raise VolumeError("the data keys are not those of the snapshot")
-    await target.store.put(target.keys.draft(as_id), dump_manifest(renamed))  # pins what follows
+    await target.put_manifest(renamed, draft=True)  # pins what follows
     for done, key in enumerate(wanted):
         await _adopt_one(source, target, manifest, key, as_id)
         progress(100 * (done + 1) // len(wanted))
     target.forget_index()
-    await target.store.put(target.keys.manifest(as_id), dump_manifest(renamed))
+    await target.put_manifest(renamed, draft=False)
     await target.store.delete([target.keys.draft(as_id)])
 
 
