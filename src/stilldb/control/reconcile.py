@@ -64,6 +64,12 @@ def _back(tx: Transaction, control: Control, identifier: str) -> None:
         events.record(tx, control, instance, "availability", "DB instance restarted")
 
 
+def _is_let_go(tx: Transaction, instance: Instance) -> bool:
+    """Whether it was stopped or deleted while it was looked at: it must hold nothing then that its job has let go of."""
+    now = tx.get(Instance, instance.identifier)
+    return now is None or now.resource_id != instance.resource_id or now.status not in WATCHED
+
+
 def _move(
     tx: Transaction,
     identifier: str,
@@ -156,6 +162,9 @@ class Reconciler:
             if state.ready:
                 # A receiver that died is started again by this.
                 await control.volumes.hold(view.cluster.volume, instances.holder(view.instance))
+                if await control.store.run(lambda tx: _is_let_go(tx, view.instance)):
+                    await control.volumes.release(view.cluster.volume, instances.holder(view.instance))
+                    return
                 if view.instance.status is InstanceStatus.STARTING:
                     await control.store.run(lambda tx: _back(tx, control, identifier))
                 return
@@ -164,6 +173,8 @@ class Reconciler:
                 await control.store.run(lambda tx: _down(tx, control, identifier, state.reason))
             if not state.running:
                 await instances.bring_up(control, view.instance, view.cluster)
+                if await control.store.run(lambda tx: _is_let_go(tx, view.instance)):
+                    await instances.take_down(control, view.instance, view.cluster)
         except (VolumeError, OSError) as error:
             log.warning(event("instance does not come up", instance=identifier, reason=error))
             await asyncio.sleep(1)
