@@ -54,7 +54,13 @@ class MemoryLooks:
             self.running -= 1
 
     async def open(
-        self, source: VolumeKey, snapshot_id: str, *, holder: str, progress: Callable[[int], None]
+        self,
+        source: VolumeKey,
+        snapshot_id: str,
+        *,
+        holder: str,
+        served: bool,
+        progress: Callable[[int], None],
     ) -> PostgresAddress:
         self.open_[holder] = snapshot_id
         if self.trouble is not None:

@@ -137,7 +137,7 @@ class Browsing:
         with readable(identifier):
             try:
                 postgres = await self._looks.open(
-                    snapshot.volume, snapshot.snapshot_id, holder=look_id, progress=progress
+                    snapshot.volume, snapshot.snapshot_id, holder=look_id, served=True, progress=progress
                 )
                 look = await self._serve(look_id, snapshot, postgres, port)
             except BaseException:
@@ -273,7 +273,7 @@ class Browsing:
         try:
             with readable(name):
                 address = await self._looks.open(
-                    snapshot.volume, snapshot.snapshot_id, holder=holder, progress=progress
+                    snapshot.volume, snapshot.snapshot_id, holder=holder, served=False, progress=progress
                 )
             yield address
         finally:

@@ -212,9 +212,18 @@ class Looks(Protocol):
         """
 
     async def open(
-        self, source: VolumeKey, snapshot_id: str, *, holder: str, progress: Callable[[int], None]
+        self,
+        source: VolumeKey,
+        snapshot_id: str,
+        *,
+        holder: str,
+        served: bool,
+        progress: Callable[[int], None],
     ) -> PostgresAddress:
-        """Restore it and keep it up, read only, until ``holder`` closes it."""
+        """Restore it and keep it up, read only, until ``holder`` closes it.
+
+        To be ``served`` by a gateway it must have been by one before: VolumeError for one whose cluster had no instance.
+        """
 
     async def close(self, source: VolumeKey, snapshot_id: str, *, holder: str) -> None:
         """``holder`` needs it no more; what was opened for nobody else is stopped and removed."""

@@ -75,9 +75,14 @@ async def connect(address: PostgresAddress) -> asyncpg.Connection:
         raise VolumeError(f"the PostgreSQL in {address.host} can't be reached: {error}") from error
 
 
+async def has_documents(connection: asyncpg.Connection) -> bool:
+    """Whether a gateway ever made the documents' tables, even empty ones."""
+    return await connection.fetchval("SELECT to_regclass('stilldb.format')") is not None
+
+
 async def read(connection: asyncpg.Connection) -> Contents:
     """Everything but the documents; nothing of a volume that never had an instance. Raises VolumeError for another format."""
-    if await connection.fetchval("SELECT to_regclass('stilldb.format')") is None:
+    if not await has_documents(connection):
         return Contents({}, {})
     found = await connection.fetchval("SELECT version FROM stilldb.format")
     if found != FORMAT:
