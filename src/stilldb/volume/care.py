@@ -229,6 +229,8 @@ class Care:
         try:
             async with volume.archive_lock:
                 doomed = [verdict for verdict in await self.verdicts() if not verdict.keep]
+                for verdict in doomed:
+                    await self._require_gone(verdict)
                 await archive.remove_bases(verdict.name for verdict in doomed if verdict.kind == "base")
         except VolumeError as error:
             # What a damaged manifest pins can't be known: everything is kept until that snapshot is deleted.
@@ -236,21 +238,18 @@ class Care:
             return 0
         await failpoints.reach("expire.named")
         for verdict in doomed:
-            if verdict.kind == "orphan" and await self._exists_after_all(verdict):
-                log.error(
-                    event("a listing lacked what is there", volume=volume.key.prefix, name=verdict.name)
-                )
-                continue
             await archive.remove(verdict.keys)
             if any(archive.keys.parse(key).kind is Kind.PLAIN for key in verdict.keys):
                 await asyncio.to_thread(archive.remove_plain, verdict.name)
         return sum(verdict.size for verdict in doomed)
 
-    async def _exists_after_all(self, orphan: Verdict) -> bool:
-        """Whether the store has what its listing lacked: listings are not believed where it costs a backup."""
+    async def _require_gone(self, verdict: Verdict) -> None:
+        """Raises VolumeError when the store has what its listing lacked: such a listing is not believed in anything."""
         keys = self._volume.archive.keys
-        of_base = any(key.startswith(keys.bases) for key in orphan.keys)
-        looked = (
-            [keys.base(orphan.name)] if of_base else [keys.manifest(orphan.name), keys.draft(orphan.name)]
-        )
-        return any([await self._volume.archive.store.size(key) is not None for key in looked])
+        if verdict.kind != "orphan":
+            return
+        of_base = any(key.startswith(keys.bases) for key in verdict.keys)
+        looked = [keys.base(verdict.name)] if of_base else [keys.manifest(verdict.name), keys.draft(verdict.name)]
+        for key in looked:
+            if await self._volume.archive.store.size(key) is not None:
+                raise VolumeError(f"the store's listing lacks {key}, which is there")
