@@ -9,6 +9,7 @@ from stilldb.bootstrap.clients import (
     default_state,
     delete_key,
     keys,
+    reach,
 )
 from stilldb.bootstrap.options import DEFAULT_REGION, CannotServe, NotServed, ServeOptions
 from stilldb.bootstrap.serving import serve
@@ -29,5 +30,6 @@ __all__ = [
     "delete_key",
     "handler",
     "keys",
+    "reach",
     "serve",
 ]

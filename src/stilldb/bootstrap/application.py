@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -11,12 +12,14 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from stilldb import __version__
-from stilldb.awsapi import app, callers
+from stilldb.awsapi import admin, app, callers
 from stilldb.awsapi.context import RequestContext
 from stilldb.awsapi.keys import KeyFile
 from stilldb.awsapi.operations import OPERATIONS, Operation
+from stilldb.awsapi.verbjobs import VerbJobs
+from stilldb.awsapi.verbs import VERBS
 from stilldb.bootstrap.options import ServeOptions
-from stilldb.control.context import Controls
+from stilldb.control.context import Control, Controls
 from stilldb.node.tls import Authority
 
 
@@ -30,9 +33,23 @@ def handler(controls: Controls, operation: Operation) -> app.Handler:
     return handle
 
 
-def application(options: ServeOptions, controls: Controls, authority: Authority, keys: KeyFile) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class _Tools:
+    control: Control
+
+
+def application(
+    options: ServeOptions, controls: Controls, authority: Authority, keys: KeyFile, jobs: VerbJobs
+) -> Starlette:
     """Everything that the service answers by HTTP."""
     who = callers.anyone if options.auth == "any" else callers.signed
+    authenticate = who(options.regions, keys.find)
+    verbs = admin.Admin(
+        {"DescribeStatus": VERBS["DescribeStatus"]},
+        lambda scope: _Tools(controls.of(scope)),
+        authenticate,
+        jobs,
+    )
 
     async def ca_bundle(_: Request) -> Response:
         return FileResponse(authority.bundle, media_type="application/x-pem-file")
@@ -41,6 +58,10 @@ def application(options: ServeOptions, controls: Controls, authority: Authority,
         known = {"region": options.region, "regions": list(options.regions)}
         return JSONResponse({"status": "serving", "version": __version__, **known})
 
-    routes = [Route("/_stilldb/ca-bundle.pem", ca_bundle), Route("/_stilldb/health", health)]
+    routes = [
+        Route("/_stilldb/ca-bundle.pem", ca_bundle),
+        Route("/_stilldb/health", health),
+        Route(admin.PATH + "{verb:path}", verbs),
+    ]
     handlers = {name: handler(controls, operation) for name, operation in OPERATIONS.items()}
-    return app.build(handlers, who(options.regions, keys.find), routes)
+    return app.build(handlers, authenticate, routes)

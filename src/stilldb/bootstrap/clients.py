@@ -13,6 +13,8 @@ from stilldb.awsapi import keys as keyfile
 from stilldb.awsapi.keys import AccessKey
 from stilldb.bootstrap.options import NotServed, keys_file, resolved, serving_file
 
+_VARIABLES = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
@@ -25,12 +27,8 @@ class Connection:
 
     def environment(self) -> dict[str, str]:
         """The variables that say so to AWS clients."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": self.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-        }
+        values = (self.endpoint, self.region, self.access_key_id, self.secret_access_key)
+        return dict(zip(_VARIABLES, values, strict=True))
 
 
 def default_state() -> pathlib.Path:
@@ -67,6 +65,29 @@ def connection(state_dir: pathlib.Path, account: str | None = None, region: str 
         access_key_id=key.access_key_id,
         secret_access_key=key.secret_access_key,
     )
+
+
+def reach(state_dir: pathlib.Path, account: str | None = None, region: str | None = None) -> Connection:
+    """The service of a state directory, or, when none is served there, the one that the AWS_ variables point at.
+
+    Raises NotServed.
+    """
+    try:
+        return connection(state_dir, account, region)
+    except NotServed:
+        found = {name: os.environ.get(name, "") for name in _VARIABLES}
+        endpoint, default_region, access_key_id, secret_access_key = found.values()
+        if (
+            not all((endpoint, region or default_region, access_key_id, secret_access_key))
+            or account is not None
+        ):
+            raise
+        return Connection(
+            endpoint=endpoint.rstrip("/"),
+            region=region or default_region,
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+        )
 
 
 def _is_served(state: pathlib.Path) -> bool:

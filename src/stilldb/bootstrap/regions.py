@@ -56,7 +56,7 @@ class Region:
     """The ports of a region, the same for all its accounts."""
 
     name: str
-    layout: Layout
+    keyring: pathlib.Path  # of all regions: a copy from another one is opened with that one's key
     volumes: LocalVolumes
     gateways: LocalGateways
     host: LocalHost
@@ -69,7 +69,7 @@ class Region:
             volumes=self.volumes,
             gateways=self.gateways,
             host=self.host,
-            kms=KmsNames(LocalKeyring(self.layout.state / "kms", account, self.name)),
+            kms=KmsNames(LocalKeyring(self.keyring, account, self.name)),
             quotas=quotas,
         )
 
@@ -79,11 +79,12 @@ async def open_regions(
 ) -> dict[str, Region]:
     """The regions, ready for volumes; the first makes the template that all copy."""
     regions: dict[str, Region] = {}
+    keyring = next(iter(found.values())).state / "kms"
     for name, layout in found.items():
         volumes = LocalVolumes(layout, programs)
         await volumes.prepare()
         gateways = LocalGateways(layout.state / "gateways", layout.state / "log")
-        regions[name] = Region(name, layout, volumes, gateways, LocalHost(layout, authority))
+        regions[name] = Region(name, keyring, volumes, gateways, LocalHost(layout, authority))
     return regions
 
 

@@ -23,6 +23,7 @@ from starlette.applications import Starlette
 
 from stilldb import __version__
 from stilldb.awsapi.keys import DamagedKeys, KeyFile
+from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.bootstrap.application import application
 from stilldb.bootstrap.options import CannotServe, ServeOptions, keys_file, resolved, serving_file
 from stilldb.bootstrap.regions import layouts, not_served, open_regions
@@ -118,9 +119,11 @@ async def _serve(options: ServeOptions) -> None:
                 f'In another shell: eval "$({_own_command()} env --state-dir {shlex.quote(str(state))})"',
                 flush=True,
             )
+            jobs = VerbJobs()
             try:
-                await _run(application(options, controls, authority, keys), listener, asked)
+                await _run(application(options, controls, authority, keys, jobs), listener, asked)
             finally:
+                await jobs.close()
                 serving_file(state).unlink(missing_ok=True)
                 print("Stopping every cluster …", flush=True)
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import pathlib
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from stilldb import bootstrap
 from stilldb.bootstrap import KeyRefused
+from stilldb.cli.output import fail
+from stilldb.cli.service import DEFAULT_STATE, StateDir
 
 cli = typer.Typer(no_args_is_help=True, help=__doc__)
-
-StateDir = Annotated[
-    pathlib.Path, typer.Option(help="The one directory that holds all state.", envvar="STILLDB_STATE_DIR")
-]
-DEFAULT_STATE = bootstrap.default_state()
 
 
 @cli.command()
@@ -30,7 +26,7 @@ def create(
     try:
         made = bootstrap.create_key(state_dir, account, name)
     except KeyRefused as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"account            {made.account}")
     typer.echo(f"access key id      {made.access_key_id}")
     typer.echo(f"secret access key  {made.secret_access_key}")
@@ -42,7 +38,7 @@ def listed(state_dir: StateDir = DEFAULT_STATE) -> None:
     try:
         found = bootstrap.keys(state_dir)
     except KeyRefused as error:
-        _fail(error)
+        fail(error)
     for key in found:
         typer.echo(f"{key.access_key_id}  {key.account}  {key.name}".rstrip())
     if not found:
@@ -55,10 +51,5 @@ def delete(access_key_id: str, state_dir: StateDir = DEFAULT_STATE) -> None:
     try:
         gone = bootstrap.delete_key(state_dir, access_key_id)
     except KeyRefused as error:
-        _fail(error)
+        fail(error)
     typer.echo(f"deleted {gone.access_key_id} of account {gone.account}")
-
-
-def _fail(error: KeyRefused) -> NoReturn:
-    typer.echo(f"stilldb: {error}", err=True)
-    raise typer.Exit(1)

@@ -6,25 +6,22 @@ import asyncio
 import pathlib
 import shlex
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-import botocore.session
 import typer
 import uvloop
-from botocore.exceptions import EndpointConnectionError
 
 from stilldb import __version__, bootstrap
 from stilldb.bootstrap import CannotServe, NotServed, ServeOptions
 from stilldb.cli import keys
+from stilldb.cli.service import DEFAULT_STATE, StateDir
+from stilldb.cli.status import status
 from stilldb.util import log
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-StateDir = Annotated[
-    pathlib.Path, typer.Option(help="The one directory that holds all state.", envvar="STILLDB_STATE_DIR")
-]
-DEFAULT_STATE = bootstrap.default_state()
 cli.add_typer(keys.cli, name="keys")
+cli.command()(status)
 
 
 def _version(wanted: bool) -> None:
@@ -108,59 +105,6 @@ def env(
         raise typer.Exit(3) from None
     for name, value in variables.items():
         typer.echo(f"export {name}={shlex.quote(value)}")
-
-
-@cli.command()
-def status(state_dir: StateDir = DEFAULT_STATE) -> None:
-    """Tell what runs: clusters, instances and snapshots, by the management API."""
-    client = _client(_environment(state_dir))
-    clusters = _all(client, "describe_db_clusters", "DBClusters")
-    if not clusters:
-        typer.echo("no clusters yet")
-    for cluster in clusters:
-        members = len(cluster["DBClusterMembers"])
-        typer.echo(
-            f"cluster   {cluster['DBClusterIdentifier']:<32} {cluster['Status']:<16} "
-            f"{cluster['Endpoint']}:{cluster['Port']}  {members} instance{'' if members == 1 else 's'}"
-        )
-    for instance in _all(client, "describe_db_instances", "DBInstances"):
-        reasons = "; ".join(info["Message"] for info in instance.get("StatusInfos", ()))
-        typer.echo(
-            f"instance  {instance['DBInstanceIdentifier']:<32} {instance['DBInstanceStatus']:<16} {reasons}".rstrip()
-        )
-    for snapshot in _all(client, "describe_db_cluster_snapshots", "DBClusterSnapshots"):
-        typer.echo(
-            f"snapshot  {snapshot['DBClusterSnapshotIdentifier']:<32} {snapshot['Status']:<16} "
-            f"{snapshot['SnapshotCreateTime']:%Y-%m-%d %H:%M:%S} UTC of {snapshot['DBClusterIdentifier']}"
-        )
-
-
-def _environment(state_dir: pathlib.Path) -> dict[str, str]:
-    """The AWS_ variables of a state directory; ends the command when nothing serves it."""
-    try:
-        return bootstrap.connection(state_dir).environment()
-    except NotServed as error:
-        typer.echo(f"stilldb: {error}", err=True)
-        raise typer.Exit(3) from None
-
-
-def _client(environment: dict[str, str]) -> Any:
-    return botocore.session.get_session().create_client(
-        "docdb",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        region_name=environment["AWS_DEFAULT_REGION"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-    )
-
-
-def _all(client: Any, operation: str, member: str) -> list[dict[str, Any]]:
-    try:
-        pages = client.get_paginator(operation).paginate()
-        return [row for page in pages for row in page[member]]
-    except EndpointConnectionError as error:
-        typer.echo(f"stilldb: the service does not answer: {error}", err=True)
-        raise typer.Exit(3) from None
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class Service:
     def __init__(self, state_dir: pathlib.Path) -> None:
         """Ends the command when nothing serves it."""
         try:
-            connection = bootstrap.connection(state_dir, _scope.account, _scope.region)
+            connection = bootstrap.reach(state_dir, _scope.account, _scope.region)
         except NotServed as error:
             fail(error, NOT_SERVED)
         self.state_dir = state_dir
@@ -131,13 +131,13 @@ class Service:
     def _post(self, verb: str, given: dict[str, Any]) -> dict[str, Any]:
         request = AWSRequest(
             "POST",
-            f"{self.url}/_stilldb/admin/{verb}",
+            f"{self.url}/_stilldb/v1/{verb}",
             data=json.dumps(given).encode(),
             headers={"content-type": "application/json"},
         )
         SigV4Auth(self._credentials, "rds", self._region).add_auth(request)
         answer = self._http.send(request.prepare())
-        if answer.status_code != 200:
+        if answer.status_code not in (200, 202):
             raise _refused(answer.status_code, answer.content)
         return dict(json.loads(answer.content))
 

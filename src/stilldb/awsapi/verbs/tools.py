@@ -8,21 +8,20 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
 
+from stilldb.awsapi.admin import Params, Progress, verb
 from stilldb.control import backups
 from stilldb.control.backups import Archives
 from stilldb.control.browsing import Browsing
 from stilldb.control.context import Control
 from stilldb.control.proofs import Proofs
 from stilldb.control.transfers import Transfers
-from stilldb.domain.faults import Fault, InvalidParameterValue, MissingParameter
+from stilldb.domain.faults import Fault, InvalidParameterValue
 from stilldb.domain.proofs import Proof
 from stilldb.domain.volumes import VolumeError
 
-Params = Mapping[str, Any]
-Progress = Callable[[int], None]
 LARGEST_PART: Final = 700_000  # bytes of one ``PutImportedObject``: in base64 it fits a request
 
 
@@ -61,9 +60,6 @@ class Tools:
     keyring: Keyring | None
 
 
-Run = Callable[[Tools, Params, Progress], Awaitable[Mapping[str, Any]]]
-
-
 class KeyringNotLocal(Fault):
     """The KMS keys are not in the local key ring."""
 
@@ -75,41 +71,6 @@ class KeyNotChanged(Fault):
 
     code = "KeyNotChanged"
     status = 409
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verb:
-    """One verb. ``takes`` maps parameters to their type; those of ``needs`` must be there. A ``job`` may take long."""
-
-    name: str
-    takes: Mapping[str, type]
-    needs: frozenset[str]
-    job: bool
-    run: Run
-
-    def check(self, params: Params) -> None:
-        """Refuse parameters that are unknown, missing or of another type."""
-        for name, value in params.items():
-            if name not in self.takes:
-                raise InvalidParameterValue(f"{self.name} takes no parameter {name!r}.")
-            kind = self.takes[name]
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise InvalidParameterValue(f"{name} must be of type {kind.__name__}.")
-        for name in sorted(self.needs - params.keys()):
-            raise MissingParameter.named(name)
-
-
-VERBS: Final[dict[str, Verb]] = {}
-
-
-def verb(name: str, *, job: bool = False, needs: str = "", **takes: type) -> Callable[[Run], Run]:
-    """Register the function of a verb; ``needs`` is a blank-separated list of required parameters, ``takes`` types them all."""
-
-    def register(run: Run) -> Run:
-        VERBS[name] = Verb(name, takes, frozenset(needs.split()), job, run)
-        return run
-
-    return register
 
 
 # -- proofs
