@@ -16,6 +16,16 @@ from collections.abc import Callable, Iterator
 
 from bench import processes, report
 from bench.against_peer import peer
+from bench.backups import (
+    against_dumps,
+    backup_machinery,
+    base_backups_under_writes,
+    clone_on_xfs,
+    restore_with_wal,
+    snapshots_at_any_size,
+    space_of_daily_snapshots,
+    writers_at_ten_snapshots_a_second,
+)
 from bench.clusters import create_to_ping, idle_memory, restore_vs_copy
 from bench.context import Bench, Settings
 from bench.engine import engine
@@ -32,6 +42,14 @@ BENCHMARKS: dict[str, Callable[[Bench], None]] = {
         writers_during_snapshots,
         snapshot_latency,
         restore_vs_copy,
+        writers_at_ten_snapshots_a_second,
+        backup_machinery,
+        base_backups_under_writes,
+        restore_with_wal,
+        against_dumps,
+        snapshots_at_any_size,
+        space_of_daily_snapshots,
+        clone_on_xfs,
     )
 }
 

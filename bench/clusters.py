@@ -46,12 +46,12 @@ def restore_vs_copy(bench: Bench) -> None:
     seconds = interleaved(
         bench.settings.restores,
         {
-            "copy": lambda: _copied(data, bench.directory / "copy"),
+            "copy": lambda: copied(data, bench.directory / "copy"),
             "restore": lambda: _restored(bench, source, f"restored-{next(numbers)}"),
         },
     )
     copy, restore = median(seconds["copy"]), median(seconds["restore"])
-    size = sum(_size(entry) for entry in _without_wal(data)) / 1e6
+    size = sum(directory_size(entry) for entry in _without_wal(data)) / 1e6
     bench.figure("size of the data directory, without WAL", size, "MB")
     bench.figure("cp -r", copy, "s")
     bench.figure("restore → first find", restore, "s", at_most(1.5 * copy + 3))
@@ -61,17 +61,20 @@ def _without_wal(data: pathlib.Path) -> list[pathlib.Path]:
     return [entry for entry in data.iterdir() if entry.name != "pg_wal"]
 
 
-def _size(path: pathlib.Path) -> int:
+def directory_size(path: pathlib.Path) -> int:
+    """Bytes of a file, or of all files below a directory."""
     if not path.is_dir():
         return path.stat().st_size
-    return sum(_size(entry) for entry in path.iterdir())
+    return sum(directory_size(entry) for entry in path.iterdir())
 
 
-def _copied(data: pathlib.Path, target: pathlib.Path) -> float:
+def copied(data: pathlib.Path, target: pathlib.Path, *, wal: bool = False) -> float:
+    """Seconds of ``cp -r`` of a data directory, with or without its WAL."""
+    entries = list(data.iterdir()) if wal else _without_wal(data)
     target.mkdir()
     try:
         os.sync()  # what was written before is not to be paid here
-        return timed(lambda: subprocess.run(["cp", "-r", *_without_wal(data), target], check=True))
+        return timed(lambda: subprocess.run(["cp", "-r", *entries, target], check=True))
     finally:
         shutil.rmtree(target)
 

@@ -22,7 +22,10 @@ class Settings:
 
     rounds: int = 7
     small_mb: int = 10
+    medium_mb: int = 50
     big_mb: int = 1000
+    huge_mb: int = 5000
+    days: int = 30  # of daily snapshots
     document_bytes: int = 10_000  # of the documents that make up those sizes
     snapshots: int = 100  # idle
     loaded_snapshots: int = 200  # under write load
@@ -39,7 +42,10 @@ class Settings:
         """A run of a minute or two."""
         return cls(
             rounds=2,
+            medium_mb=10,
             big_mb=60,
+            huge_mb=100,
+            days=3,
             snapshots=10,
             loaded_snapshots=20,
             window_seconds=2,
@@ -109,6 +115,15 @@ class Bench:
             self._big = cluster
         return self._big
 
+    @contextlib.contextmanager
+    def service_in(self, directory: pathlib.Path) -> Iterator[Service]:
+        """One more service, with its state somewhere else."""
+        service = Service(directory)
+        try:
+            yield service
+        finally:
+            service.stop()
+
     def fill(self, cluster: Cluster, megabytes: int) -> None:
         """Load so much data, and wait for the base backup that follows."""
         count = megabytes * 1_000_000 // self.settings.document_bytes
@@ -119,7 +134,7 @@ class Bench:
         self.say(
             f"loaded {megabytes} MB in {took:.1f} s, {megabytes / took:.0f} MB/s; waiting for base backups"
         )
-        self.service().settle()
+        cluster.service.settle()
 
 
 def _insert(client: Client, count: int, size: int, say: Callable[[str], None]) -> None:

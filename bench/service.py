@@ -159,6 +159,19 @@ class Cluster:
         cluster.add_instance()
         return cluster
 
+    @classmethod
+    def clone(cls, service: Service, name: str, source: Cluster) -> Cluster:
+        """A copy-on-write clone of another cluster, with an instance; returns when the instance is available."""
+        cluster = cls(service, name)
+        service.docdb.restore_db_cluster_to_point_in_time(
+            DBClusterIdentifier=name,
+            SourceDBClusterIdentifier=source.name,
+            RestoreType="copy-on-write",
+            UseLatestRestorableTime=True,
+        )
+        cluster.add_instance()
+        return cluster
+
     def add_instance(self) -> None:
         """Create the instance, as soon as the cluster lets, and wait until it is available."""
         wait_until(f"an instance of {self.name} accepted", self._asked_for_instance)
@@ -246,6 +259,31 @@ class Cluster:
         volume = self.service.state / "volumes" / str(self.describe()["DbClusterResourceId"])
         (data,) = volume.glob("*/data")
         return data
+
+    def archive(self) -> pathlib.Path:
+        """Where the cluster's backups and WAL lie."""
+        archive = self.service.state / "archive" / str(self.describe()["DbClusterResourceId"])
+        (incarnation,) = archive.iterdir()
+        return incarnation
+
+    def postgres(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs against the cluster's server; what it printed."""
+        postmaster = next(p for p in self.processes() if p.command.endswith(f"-D {self.volume()}"))
+        lines = (self.volume() / "postmaster.pid").read_text().splitlines()
+        binary = pathlib.Path(postmaster.command.split()[0]).with_name(program)
+        command = [str(binary), f"--host={lines[4]}", f"--port={lines[3]}", "--username=stilldb", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+
+    def sql(self, *statements: str) -> str:
+        """Run statements in the cluster's PostgreSQL, each a transaction; the last one's answer."""
+        given = [f"--command={statement}" for statement in statements]
+        return self.postgres(
+            "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--dbname=stilldb", *given
+        ).strip()
+
+    def backing_up(self) -> bool:
+        """Whether a base backup runs."""
+        return any("pg_basebackup" in p.command for p in self.processes())
 
     def processes(self) -> list[processes.Process]:
         """Every process of the cluster and its instance."""

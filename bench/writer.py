@@ -39,7 +39,8 @@ class Sample:
 class Writers:
     """The parent's side."""
 
-    def __init__(self, address: dict[str, Any], threads: int) -> None:
+    def __init__(self, address: dict[str, Any], threads: int, rate: float | None = None) -> None:
+        """``rate``: writes a second of all threads together; None: as fast as they are acknowledged."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bench.writer"],
             stdin=subprocess.PIPE,
@@ -48,7 +49,7 @@ class Writers:
             start_new_session=True,
         )
         try:
-            self._ask({"address": address, "threads": threads})
+            self._ask({"address": address, "threads": threads, "rate": rate})
         except BaseException:
             self.close()
             raise
@@ -86,7 +87,10 @@ class Writers:
 class _Load:
     """The child's side: threads on one client, each with documents of its own."""
 
-    def __init__(self, address: dict[str, Any], threads: int) -> None:
+    def __init__(self, address: dict[str, Any], threads: int, rate: float | None) -> None:
+        self._pause = (
+            0.0 if rate is None else 2 * threads / rate
+        )  # of a thread, for its insert and its update
         self._client: MongoClient[dict[str, Any]] = MongoClient(**address)
         self._collection = self._client.bench.written
         self._collection.drop()
@@ -108,7 +112,12 @@ class _Load:
     def _write(self, place: int) -> None:
         chance = random.Random(place)
         first = number = place * 1_000_000_000
+        due = time.perf_counter()
         while not self._stop.is_set():
+            due = max(
+                due + self._pause, time.perf_counter() - 1
+            )  # what is late is caught up, a second of it at most
+            time.sleep(max(0.0, due - time.perf_counter()))
             document = data.order(number, chance)
             begun = time.perf_counter()
             self._collection.insert_one(document)
