@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from stilldb.control.context import Control, Quotas
 from stilldb.control.ports import Store
 from stilldb.domain.names import Deployment, Scope
+from stilldb.domain.volumes import Notice
 from stilldb.node.gateways import LocalGateways
 from stilldb.node.host import LocalHost
 from stilldb.node.tls import Authority
 from stilldb.postgres import Programs
 from stilldb.util import files
 from stilldb.volume.keyring import LocalKeyring
+from stilldb.volume.keyrings import EveryAccount
 from stilldb.volume.kmsnames import KmsNames
 from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
@@ -75,13 +77,17 @@ class Region:
 
 
 async def open_regions(
-    found: Mapping[str, Layout], programs: Programs, authority: Authority
+    found: Mapping[str, Layout],
+    programs: Programs,
+    authority: Authority,
+    notify: Callable[[Notice], None],
 ) -> dict[str, Region]:
     """The regions, ready for volumes; the first makes the template that all copy."""
     regions: dict[str, Region] = {}
     keyring = next(iter(found.values())).state / "kms"
+    keys = EveryAccount(lambda scope: LocalKeyring(keyring, scope.account, scope.region))
     for name, layout in found.items():
-        volumes = LocalVolumes(layout, programs)
+        volumes = LocalVolumes(layout, programs, kms=keys, notify=notify)
         await volumes.prepare()
         gateways = LocalGateways(layout.state / "gateways", layout.state / "log")
         regions[name] = Region(name, keyring, volumes, gateways, LocalHost(layout, authority))

@@ -30,6 +30,7 @@ from stilldb.bootstrap.regions import layouts, not_served, open_regions
 from stilldb.control.context import Controls, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
+from stilldb.control.notices import Notices
 from stilldb.control.ports import Transaction
 from stilldb.control.reconcile import Reconciler
 from stilldb.domain.resources import Setting
@@ -171,7 +172,8 @@ async def _plane(
         await store.run(functools.partial(_require_same_region, region=options.region))
         scopes = await store.scopes()
         _require_served(not_served(scopes, options.regions))
-        regions = await open_regions(layouts(layout, options.regions), found, authority)
+        notices = Notices()
+        regions = await open_regions(layouts(layout, options.regions), found, authority, notices)
         quotas = Quotas(manual_snapshots=options.manual_snapshot_quota)
         controls = Controls(
             store,
@@ -181,6 +183,7 @@ async def _plane(
         )
         for scope in scopes:
             controls.of(scope)
+        notices.bind(controls)
         worker, reconciler = Worker(controls, KINDS), Reconciler(controls)
         await reconciler.start()
         await worker.start()
@@ -189,6 +192,7 @@ async def _plane(
         finally:
             await worker.stop()
             await reconciler.stop()
+            await notices.drain()
     finally:
         store.close()
 

@@ -249,7 +249,9 @@ class Care:
         if verdict.kind != "orphan":
             return
         of_base = any(key.startswith(keys.bases) for key in verdict.keys)
-        looked = [keys.base(verdict.name)] if of_base else [keys.manifest(verdict.name), keys.draft(verdict.name)]
+        looked = (
+            [keys.base(verdict.name)] if of_base else [keys.manifest(verdict.name), keys.draft(verdict.name)]
+        )
         for key in looked:
             if await self._volume.archive.store.size(key) is not None:
                 raise VolumeError(f"the store's listing lacks {key}, which is there")
