@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import copy
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -11,9 +12,12 @@ import botocore.serialize
 
 from stilldb import bootstrap
 from stilldb.awsapi import app, callers, model
+from stilldb.awsapi.keys import AccessKey, KeyFile
 from stilldb.awsapi.operations import OPERATIONS
 from stilldb.control.context import Quotas
+from stilldb.domain.names import DEFAULT_ACCOUNT
 from support.asgi import Answer, call
+from support.signing import signed
 from support.twins import Plane, plane, until
 
 ARN = "arn:aws:rds:us-east-1:123456789012:"
@@ -36,16 +40,36 @@ class Failed(AssertionError):
 
 
 class TwinApi:
-    """The application over a plane of twins."""
+    """The application over a plane of twins; with a key, and a region to sign for, only what is signed is answered."""
 
-    def __init__(self, running: Plane) -> None:
+    def __init__(self, running: Plane, keys: KeyFile | None = None) -> None:
         self.plane = running
+        self.key: AccessKey | None = None
+        self.region = running.controls.regions[0]
         handlers = {name: bootstrap.handler(running.controls, o) for name, o in OPERATIONS.items()}
-        self.app = app.build(handlers, callers.anyone(running.controls.regions))
+        regions = running.controls.regions
+        self.app = app.build(
+            handlers, callers.anyone(regions) if keys is None else callers.signed(regions, keys.find)
+        )
+
+    def signing(self, key: AccessKey, region: str) -> TwinApi:
+        """The same application, called with a key's signature for a region."""
+        other = copy.copy(self)
+        other.key, other.region = key, region
+        return other
 
     async def raw(self, body: bytes | str, **more: Any) -> Answer:
-        """Any request."""
-        return await call(self.app, body.encode() if isinstance(body, str) else body, **more)
+        """Any request; signed, when there is a key."""
+        content = body.encode() if isinstance(body, str) else body
+        if self.key is not None:
+            request = signed(
+                body=content.decode(),
+                key=self.key.access_key_id,
+                secret=self.key.secret_access_key,
+                region=self.region,
+            )
+            more["headers"] = {name: values[0] for name, values in request.headers.items()}
+        return await call(self.app, content, **more)
 
     async def __call__(self, operation: str, **params: Any) -> dict[str, Any]:
         """An operation's result; raises Failed."""
@@ -108,7 +132,10 @@ class TwinApi:
 
 
 @asynccontextmanager
-async def twin_api(quotas: Quotas | None = None) -> AsyncIterator[TwinApi]:
-    """The API of a running plane of twins."""
-    async with plane(quotas) as running:
-        yield TwinApi(running)
+async def twin_api(
+    quotas: Quotas | None = None, *, regions: Sequence[str] = ("us-east-1",), keys: KeyFile | None = None
+) -> AsyncIterator[TwinApi]:
+    """The API of a running plane of twins; with ``keys`` it answers what is signed with one of them only."""
+    known = {DEFAULT_ACCOUNT} if keys is None else keys.accounts
+    async with plane(quotas, regions=regions, accounts=known) as running:
+        yield TwinApi(running, keys)

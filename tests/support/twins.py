@@ -355,7 +355,7 @@ async def plane(
     quotas: Quotas | None = None,
     *,
     regions: Sequence[str] = ("us-east-1",),
-    accounts: Collection[str] = (DEFAULT_ACCOUNT,),
+    accounts: Collection[str] | Callable[[], Collection[str]] = (DEFAULT_ACCOUNT,),
 ) -> AsyncIterator[Plane]:
     """A running management plane on twins; ``accounts`` have keys."""
     volumes, gateways, whole = (
@@ -376,7 +376,7 @@ async def plane(
             quotas=quotas or Quotas(),
         )
 
-    controls = Controls(whole, volumes, made, lambda: accounts)
+    controls = Controls(whole, volumes, made, accounts if callable(accounts) else lambda: accounts)
     control = controls.of(Scope(DEFAULT_ACCOUNT, regions[0]))
     running = Plane(
         control,
