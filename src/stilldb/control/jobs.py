@@ -15,13 +15,30 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import prometheus_client
+
 from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.domain.resources import Job
 from stilldb.util import failpoints
 from stilldb.util.log import event
+from stilldb.util.metrics import REGISTRY
 
 log = logging.getLogger("stilldb.jobs")
+
+ENDED = prometheus_client.Counter(
+    "stilldb_jobs",
+    "Attempts at durable jobs, by kind and outcome: done, failed (it is tried again) or given-up.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+SECONDS = prometheus_client.Histogram(
+    "stilldb_job_seconds",
+    "How long durable jobs took that were done, from their submission, by kind.",
+    ["kind"],
+    registry=REGISTRY,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
 
 FIRST_DELAY = 0.25  # seconds before the second attempt, doubled for each further one
 LONGEST_DELAY = 30.0
@@ -158,12 +175,15 @@ class Worker:
                 if run.job.attempts >= kind.max_attempts:
                     raise NoLongerPossible(run.job.error or "it was interrupted too often")
                 await kind.run(run)
+                ENDED.labels(job.kind, "done").inc()
+                SECONDS.labels(job.kind).observe((run.control.now() - job.created_at).total_seconds())
                 log.info(event("job done", kind=job.kind, resource=job.resource, **job.payload))
                 return
             except NoLongerPossible as refusal:
                 await self._give_up(kind, run, str(refusal))
                 return
             except Exception as error:
+                ENDED.labels(job.kind, "failed").inc()
                 log.warning(
                     event("job failed", kind=job.kind, resource=job.resource, attempt=run.job.attempts),
                     exc_info=True,
@@ -179,6 +199,7 @@ class Worker:
         await run.control.store.run(lambda tx: tx.save(run.job))
 
     async def _give_up(self, kind: JobKind, run: JobRun, reason: str) -> None:
+        ENDED.labels(run.job.kind, "given-up").inc()
         log.error(event("job given up", kind=run.job.kind, resource=run.job.resource, reason=reason))
         await run.finish(lambda tx: kind.give_up(tx, run.control, run.job, reason))
         run.control.wake()

@@ -5,7 +5,7 @@ Names begin with ``stilldb_`` and end in their unit; labels have few values, and
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import prometheus_client
@@ -16,7 +16,7 @@ CONTENT_TYPE: Final = prometheus_client.CONTENT_TYPE_LATEST
 Look = Callable[[], Awaitable[None]]
 
 
-async def render(looks: list[Look]) -> bytes:
+async def render(looks: Sequence[Look]) -> bytes:
     """Every metric in Prometheus' text form, after ``looks`` have set the gauges that are looked up when asked for."""
     for look in looks:
         await look()

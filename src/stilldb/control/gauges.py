@@ -1,0 +1,47 @@
+"""Gauges of what there is: clusters, instances and snapshots by status, and the jobs that wait or run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import prometheus_client
+
+from stilldb.control.ports import Store, Transaction
+from stilldb.domain.resources import Cluster, Instance, Job, Snapshot
+from stilldb.util.metrics import REGISTRY
+
+
+def _gauge(name: str, what: str, by: str) -> prometheus_client.Gauge:
+    return prometheus_client.Gauge(
+        f"stilldb_{name}",
+        f"{what}, by account, region and {by}.",
+        ["account", "region", by],
+        registry=REGISTRY,
+    )
+
+
+_BY_STATUS: Final = {
+    Cluster: _gauge("clusters", "DB clusters", "status"),
+    Instance: _gauge("instances", "DB instances", "status"),
+    Snapshot: _gauge("snapshots", "DB cluster snapshots", "status"),
+}
+_PENDING: Final = _gauge("jobs_pending", "Durable jobs that wait or run", "kind")
+
+
+async def look(store: Store) -> None:
+    """Set the gauges from the state of the whole deployment."""
+    counted = await store.run(_counted)
+    for gauge, counts in counted.items():
+        gauge.clear()
+        for labels, number in counts.items():
+            gauge.labels(*labels).set(number)
+
+
+def _counted(tx: Transaction) -> dict[prometheus_client.Gauge, Counter[tuple[str, str, str]]]:
+    found = {
+        gauge: Counter((scope.account, scope.region, str(row.status)) for scope, row in tx.everywhere(kind))
+        for kind, gauge in _BY_STATUS.items()
+    }
+    pending = Counter((scope.account, scope.region, job.kind) for scope, job in tx.everywhere(Job))
+    return {**found, _PENDING: pending}
