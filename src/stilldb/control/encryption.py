@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stilldb.control.context import Control
+from stilldb.control.outside import asked
 from stilldb.domain.faults import (
     InvalidParameterCombination,
     InvalidParameterValue,
@@ -22,7 +23,7 @@ async def of_new_cluster(control: Control, new: NewCluster) -> str | None:
         raise InvalidParameterCombination(
             "KmsKeyId needs StorageEncrypted beside it. Set it, or leave KmsKeyId out."
         )
-    return await control.kms.resolve(new.kms_key_id) if new.storage_encrypted else None
+    return await _resolve(control, new.kms_key_id) if new.storage_encrypted else None
 
 
 async def of_snapshot_restore(
@@ -30,7 +31,7 @@ async def of_snapshot_restore(
 ) -> str | None:
     """The key of a cluster restored from a snapshot; a plain snapshot can become an encrypted cluster, never the reverse."""
     if source_key is None:
-        return None if key_id is None else await control.kms.resolve(key_id)
+        return None if key_id is None else await _resolve(control, key_id)
     return await _of_encrypted(control, source, source_key, key_id)
 
 
@@ -68,7 +69,7 @@ async def _of_encrypted(control: Control, source: Place, source_key: str, key_id
     try:
         if owner is None:
             raise KMSKeyNotAccessibleFault(f"The region {source.region} is not served here.")
-        await owner.kms.resolve(source_key)
+        await _resolve(owner, source_key)
     except KMSKeyNotAccessibleFault as fault:
         raise KMSKeyNotAccessibleFault(
             f"The source snapshot KMS key [{source_key}] does not exist, is not enabled or you do not have permissions "
@@ -79,4 +80,9 @@ async def _of_encrypted(control: Control, source: Place, source_key: str, key_id
             "The target KMS key [None] does not exist, is not enabled or you do not have permissions to access it. "
             "The snapshot is encrypted under another account's key: give a KmsKeyId of this account."
         )
-    return await control.kms.resolve(key_id) if key_id is not None else source_key
+    return await _resolve(control, key_id) if key_id is not None else source_key
+
+
+async def _resolve(control: Control, key_id: str | None) -> str:
+    with asked("The key service"):
+        return await control.kms.resolve(key_id)

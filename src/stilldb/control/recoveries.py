@@ -11,6 +11,7 @@ from stilldb.control import clusters, encryption, restores, retained
 from stilldb.control.clusters import NewCluster
 from stilldb.control.context import Control
 from stilldb.control.jobs import submit
+from stilldb.control.outside import asked
 from stilldb.control.ports import Transaction
 from stilldb.control.snapshots import settings_of
 from stilldb.control.views import ClusterView, cluster_view
@@ -144,7 +145,8 @@ async def _target(control: Control, source: _Source, moment: Moment) -> dict[str
                 f"The cluster {source.identifier} is deleted, so there is nothing to clone. Restore it with {FULL_COPY}."
             )
         return {"clone": True, "of": f"a clone of {source.identifier}"}
-    window = await control.volumes.window(source.volume)
+    with asked(f"The backups of {source.identifier}"):
+        window = await control.volumes.window(source.volume)
     if window is None:
         raise InvalidRestoreFault(
             f"The cluster {source.identifier} can't be restored to any point in time yet: it has no finished backup. "

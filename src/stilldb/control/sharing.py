@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from stilldb.control import snapshots
 from stilldb.control.context import Control
+from stilldb.control.outside import asked
 from stilldb.control.ports import Transaction
 from stilldb.control.views import Page
 from stilldb.domain import engine
@@ -195,7 +196,9 @@ async def _refuse_encrypted(control: Control, snapshot: Snapshot, add: Sequence[
         raise InvalidDBClusterSnapshotStateFault(
             f"The cluster snapshot {snapshot.identifier} is encrypted and can't be made public. Share it with accounts."
         )
-    if await control.kms.is_default(snapshot.kms_key_arn):
+    with asked("The key service"):
+        default = await control.kms.is_default(snapshot.kms_key_arn)
+    if default:
         raise InvalidDBClusterSnapshotStateFault(
             "Sharing snapshots encrypted with the default service key for RDS is currently not supported. Copy the "
             "snapshot with CopyDBClusterSnapshot and a KmsKeyId of your own, and share the copy."

@@ -48,6 +48,13 @@ class OperationNotImplemented(Fault):
     status = 501
 
 
+class ServiceUnavailable(Fault):
+    """Something that the request needs does not answer now."""
+
+    code = "ServiceUnavailable"
+    status = 503
+
+
 class DBClusterNotFoundFault(Fault):
     """No such cluster."""
 

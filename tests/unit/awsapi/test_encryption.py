@@ -102,3 +102,14 @@ async def test_a_key_that_is_closed_while_the_job_runs(api: TwinApi) -> None:
     await api.becomes("DBCluster", "beta", "migration-failed")
     told = await api("DescribeEvents", EventCategories=["failure"])
     assert "is not enabled" in told["Events"][-1]["Message"]
+
+
+async def test_a_key_service_that_does_not_answer(api: TwinApi) -> None:
+    kms: Any = api.plane.control.kms
+    kms.silent = True
+    asked = {"DBClusterIdentifier": "beta", **GOOD, "StorageEncrypted": True}
+    assert await api.fault("CreateDBCluster", **asked) == (
+        503,
+        "ServiceUnavailable",
+        "The key service can't be asked now: the key service does not answer. Try again later.",
+    )

@@ -225,3 +225,15 @@ async def test_modify_retention_and_window(api: TwinApi) -> None:
         assert (await api.fault("ModifyDBCluster", DBClusterIdentifier="alpha", **params))[1] == code
     (same,) = (await api("DescribeDBClusters"))["DBClusters"]
     assert same == seen
+
+
+async def test_a_store_that_does_not_tell_the_window(api: TwinApi) -> None:
+    await with_past(api)
+    api.plane.volumes.failing["window"] = 100
+    asked = {"DBClusterIdentifier": "beta", "SourceDBClusterIdentifier": "alpha"}
+    status, code, message = await api.fault(
+        "RestoreDBClusterToPointInTime", **asked, UseLatestRestorableTime=True
+    )
+    assert (status, code) == (503, "ServiceUnavailable")
+    assert message.startswith("The backups of alpha can't be asked now: window was made to fail")
+    assert len((await api("DescribeDBClusters"))["DBClusters"]) == 1
