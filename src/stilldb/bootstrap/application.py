@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,7 +18,8 @@ from stilldb.awsapi.operations import OPERATIONS, Operation
 from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.awsapi.verbs import VERBS
 from stilldb.bootstrap.options import ServeOptions
-from stilldb.control.context import Control, Controls
+from stilldb.bootstrap.toolboxes import Toolboxes
+from stilldb.control.context import Controls
 from stilldb.node.tls import Authority
 
 
@@ -33,23 +33,18 @@ def handler(controls: Controls, operation: Operation) -> app.Handler:
     return handle
 
 
-@dataclass(frozen=True, slots=True)
-class _Tools:
-    control: Control
-
-
 def application(
-    options: ServeOptions, controls: Controls, authority: Authority, keys: KeyFile, jobs: VerbJobs
+    options: ServeOptions,
+    controls: Controls,
+    toolboxes: Toolboxes,
+    authority: Authority,
+    keys: KeyFile,
+    jobs: VerbJobs,
 ) -> Starlette:
     """Everything that the service answers by HTTP."""
     who = callers.anyone if options.auth == "any" else callers.signed
     authenticate = who(options.regions, keys.find)
-    verbs = admin.Admin(
-        {"DescribeStatus": VERBS["DescribeStatus"]},
-        lambda scope: _Tools(controls.of(scope)),
-        authenticate,
-        jobs,
-    )
+    verbs = admin.Admin(VERBS, toolboxes.of, authenticate, jobs)
 
     async def ca_bundle(_: Request) -> Response:
         return FileResponse(authority.bundle, media_type="application/x-pem-file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 import re
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from stilldb.domain.names import REGION
 
 # Not us-east-1: for docdb there, version 1 of the AWS CLI goes to AWS itself, whatever AWS_ENDPOINT_URL says.
 DEFAULT_REGION = "us-west-2"
+
+
+PROVE_EVERY = datetime.timedelta(hours=24)
 
 
 class CannotServe(Exception):
@@ -33,6 +37,7 @@ class ServeOptions:
     region: str = DEFAULT_REGION
     also_regions: tuple[str, ...] = ()
     manual_snapshot_quota: int = Quotas().manual_snapshots
+    prove_every: datetime.timedelta | None = PROVE_EVERY  # None: no trial restores of its own accord
 
     def __post_init__(self) -> None:
         for region in self.regions:

@@ -27,6 +27,7 @@ from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.bootstrap.application import application
 from stilldb.bootstrap.options import CannotServe, ServeOptions, keys_file, resolved, serving_file
 from stilldb.bootstrap.regions import layouts, not_served, open_regions
+from stilldb.bootstrap.toolboxes import Toolboxes
 from stilldb.control.context import Controls, Quotas
 from stilldb.control.jobs import Worker
 from stilldb.control.kinds import KINDS
@@ -107,7 +108,7 @@ async def _serve(options: ServeOptions) -> None:
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         keys = KeyFile(keys_file(state))
-        async with _plane(options, layout, keys) as (controls, authority):
+        async with _plane(options, layout, keys) as (controls, toolboxes, authority):
             serving = {
                 "endpoint": url,
                 "pid": os.getpid(),
@@ -122,7 +123,7 @@ async def _serve(options: ServeOptions) -> None:
             )
             jobs = VerbJobs()
             try:
-                await _run(application(options, controls, authority, keys, jobs), listener, asked)
+                await _run(application(options, controls, toolboxes, authority, keys, jobs), listener, asked)
             finally:
                 await jobs.close()
                 serving_file(state).unlink(missing_ok=True)
@@ -163,7 +164,7 @@ async def _run(application: Starlette, listener: socket.socket, asked: asyncio.E
 @contextlib.asynccontextmanager
 async def _plane(
     options: ServeOptions, layout: Layout, keys: KeyFile
-) -> AsyncIterator[tuple[Controls, Authority]]:
+) -> AsyncIterator[tuple[Controls, Toolboxes, Authority]]:
     """The management plane of every account and region, running."""
     found = programs.locate(options.pg_bin, layout.programs, layout.owner)
     authority = await asyncio.to_thread(Authority, layout.state / "tls")
@@ -172,8 +173,9 @@ async def _plane(
         await store.run(functools.partial(_require_same_region, region=options.region))
         scopes = await store.scopes()
         _require_served(not_served(scopes, options.regions))
+        places = layouts(layout, options.regions)
         notices = Notices()
-        regions = await open_regions(layouts(layout, options.regions), found, authority, notices)
+        regions = await open_regions(places, found, authority, notices)
         quotas = Quotas(manual_snapshots=options.manual_snapshot_quota)
         controls = Controls(
             store,
@@ -183,13 +185,16 @@ async def _plane(
         )
         for scope in scopes:
             controls.of(scope)
+        toolboxes = Toolboxes(regions, places, found, controls, options.prove_every)
         notices.bind(controls)
         worker, reconciler = Worker(controls, KINDS), Reconciler(controls)
         await reconciler.start()
         await worker.start()
+        await toolboxes.start(scopes)
         try:
-            yield controls, authority
+            yield controls, toolboxes, authority
         finally:
+            await toolboxes.stop()
             await worker.stop()
             await reconciler.stop()
             await notices.drain()

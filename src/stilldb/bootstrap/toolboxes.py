@@ -15,9 +15,13 @@ from stilldb.control.context import Controls
 from stilldb.control.proofs import Proofs
 from stilldb.control.transfers import Transfers
 from stilldb.domain.names import Scope
+from stilldb.postgres import Programs
 from stilldb.util.log import event
+from stilldb.volume.keyring import LocalKeyring
+from stilldb.volume.layout import Layout
 from stilldb.volume.looks import LocalLooks
 from stilldb.volume.parcels import LocalParcels
+from stilldb.volume.scratch import Scratch
 
 log = logging.getLogger("stilldb")
 
@@ -26,12 +30,20 @@ class Toolboxes:
     """The tools of every account and region. ``every``: how long a proof counts, None for no trial restores of their own accord."""
 
     def __init__(
-        self, regions: Mapping[str, Region], controls: Controls, every: datetime.timedelta | None
+        self,
+        regions: Mapping[str, Region],
+        layouts: Mapping[str, Layout],
+        programs: Programs,
+        controls: Controls,
+        every: datetime.timedelta | None,
     ) -> None:
         self._regions = regions
+        self._layouts = layouts
         self._controls = controls
         self._every = every
-        self._scratch = {name: region.scratch() for name, region in regions.items()}
+        self._scratch = {
+            name: Scratch(layouts[name], programs, region.volumes.archive) for name, region in regions.items()
+        }
         self._looks = {name: LocalLooks(scratch) for name, scratch in self._scratch.items()}
         self._turns = {name: asyncio.Lock() for name in regions}
         self._made: dict[Scope, Tools] = {}
@@ -57,9 +69,9 @@ class Toolboxes:
     def _make(self, scope: Scope) -> Tools:
         control, region = self._controls.of(scope), self._regions[scope.region]
         looks = self._looks[scope.region]
-        keyring = region.keyring(scope.account)
+        keyring = LocalKeyring(region.keyring, scope.account, scope.region)
         parcels = LocalParcels(
-            region.layout.scratch / "imports" / scope.account,
+            self._layouts[scope.region].scratch / "imports" / scope.account,
             region.volumes.archive,
             region.volumes.forget,
             keyring,

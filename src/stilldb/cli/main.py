@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import pathlib
 import shlex
 from enum import StrEnum
@@ -13,7 +14,7 @@ import uvloop
 
 from stilldb import __version__, bootstrap
 from stilldb.bootstrap import CannotServe, NotServed, ServeOptions
-from stilldb.cli import keys
+from stilldb.cli import backups, keyring, keys, snapshots
 from stilldb.cli.service import DEFAULT_STATE, StateDir
 from stilldb.cli.status import status
 from stilldb.util import log
@@ -21,6 +22,9 @@ from stilldb.util import log
 cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 cli.add_typer(keys.cli, name="keys")
+cli.add_typer(snapshots.app, name="snapshots")
+cli.add_typer(backups.app, name="backups")
+cli.add_typer(keyring.app, name="keyring")
 cli.command()(status)
 
 
@@ -68,6 +72,12 @@ def serve(
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,
+    prove_every: Annotated[
+        float,
+        typer.Option(
+            help="Hours that a trial restore of a snapshot counts; 0: no trial restores by themselves.", min=0
+        ),
+    ] = 24,
     log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
     """Serve the management API until Ctrl-C; every cluster is stopped cleanly then."""
@@ -82,6 +92,7 @@ def serve(
             region=region,
             also_regions=tuple(also_region or ()),
             manual_snapshot_quota=manual_snapshot_quota,
+            prove_every=datetime.timedelta(hours=prove_every) if prove_every else None,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(bootstrap.serve(options))

@@ -102,6 +102,14 @@ def readable(identifier: str) -> Iterator[None]:
         raise SnapshotNotReadable(f"The cluster snapshot {identifier} can't be read: {error}") from error
 
 
+async def close_leftovers(control: Control) -> None:
+    """Stop the gateways of looks that an earlier process left in the region, before any look is opened."""
+    for instance_id in await control.gateways.started():
+        if instance_id.startswith(_PREFIX):
+            await control.gateways.stop(instance_id)
+            control.host.forget(instance_id)
+
+
 class Browsing:
     """The looks of one account and region."""
 
@@ -112,11 +120,7 @@ class Browsing:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Stop the gateways of looks that an earlier process left; close those whose lease runs out from now on."""
-        for instance_id in await self._control.gateways.started():
-            if instance_id.startswith(_PREFIX):
-                await self._control.gateways.stop(instance_id)
-                self._control.host.forget(instance_id)
+        """Close looks whose lease runs out, from now on."""
         self._sweeping = asyncio.create_task(self._sweep(), name="browsing")
 
     async def stop(self) -> None:

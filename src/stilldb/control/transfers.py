@@ -110,7 +110,8 @@ class Transfers:
     async def start(self) -> None:
         """Throw away what an earlier process left: what was staged, and a snapshot that was adopted and never told of."""
         for import_id in await self._parcels.staged():
-            await self._parcels.drop(import_id)
+            if import_id not in self._imports:
+                await self._parcels.drop(import_id)
         for intent in await self._control.store.run(lambda tx: tx.find(Setting)):
             if intent.name.startswith(_INTENT):
                 resource_id, _, incarnation = intent.value.rpartition("/")

@@ -165,10 +165,8 @@ async def test_what_an_earlier_process_left_is_stopped(running: Plane, looks: Me
     look = await crashed.open("old", port=None, progress=quiet)
     instance = dataclasses.replace(running.gateways.endpoints[look.look_id], instance_id="db-ONE")
     await running.gateways.start(instance)
-    fresh = Browsing(running.control, looks)
-    await fresh.start()
+    await browsing.close_leftovers(running.control)
     assert list(running.gateways.endpoints) == ["db-ONE"]
-    await fresh.stop()
 
 
 # -- differences
