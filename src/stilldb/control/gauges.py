@@ -1,4 +1,4 @@
-"""Gauges of what there is: clusters, instances and snapshots by status, and the jobs that wait or run."""
+"""Gauges of what there is: clusters, instances and snapshots by status, snapshots by proof, the jobs that wait or run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Final
 import prometheus_client
 
 from stilldb.control.ports import Store, Transaction
+from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import Cluster, Instance, Job, Snapshot
 from stilldb.util.metrics import REGISTRY
 
@@ -26,6 +27,9 @@ _BY_STATUS: Final = {
     Instance: _gauge("instances", "DB instances", "status"),
     Snapshot: _gauge("snapshots", "DB cluster snapshots", "status"),
 }
+_PROOFS: Final = _gauge(
+    "snapshot_proofs", "DB cluster snapshots by their last trial restore: proven, failed or never", "proof"
+)
 _PENDING: Final = _gauge("jobs_pending", "Durable jobs that wait or run", "kind")
 
 
@@ -44,4 +48,9 @@ def _counted(tx: Transaction) -> dict[prometheus_client.Gauge, Counter[tuple[str
         for kind, gauge in _BY_STATUS.items()
     }
     pending = Counter((scope.account, scope.region, job.kind) for scope, job in tx.everywhere(Job))
-    return {**found, _PENDING: pending}
+    last = {proof.snapshot_id: "proven" if proof.ok else "failed" for _, proof in tx.everywhere(Proof)}
+    proofs = Counter(
+        (scope.account, scope.region, last.get(row.snapshot_id, "never"))
+        for scope, row in tx.everywhere(Snapshot)
+    )
+    return {**found, _PENDING: pending, _PROOFS: proofs}

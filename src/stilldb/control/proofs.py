@@ -10,8 +10,9 @@ import asyncio
 import dataclasses
 import datetime
 import logging
-from collections.abc import Callable
 from typing import Final
+
+import prometheus_client
 
 from stilldb.control import events
 from stilldb.control.browsing import Progress, available, readable
@@ -23,6 +24,7 @@ from stilldb.domain.proofs import Candidate, Proof
 from stilldb.domain.resources import Snapshot, SnapshotStatus
 from stilldb.domain.volumes import VolumeError
 from stilldb.util.log import event
+from stilldb.util.metrics import REGISTRY
 
 log = logging.getLogger("stilldb.proofs")
 
@@ -30,13 +32,18 @@ LOOK_EVERY: Final = 5.0  # seconds between looks for a due snapshot
 PUT_OFF: Final = datetime.timedelta(hours=1)  # before one that could not be tried is tried again
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
-    """A trial, for whoever counts them and tells of them. ``proof`` is None when the snapshot could not be tried."""
-
-    snapshot: Snapshot
-    proof: Proof | None
-    reason: str  # of a failure; empty when it is proven
+TRIALS: Final = prometheus_client.Counter(
+    "stilldb_trial_restores",
+    "Trial restores of snapshots, by outcome: proven, failed (the snapshot does not restore) or not-tried.",
+    ["outcome"],
+    registry=REGISTRY,
+)
+SECONDS: Final = prometheus_client.Histogram(
+    "stilldb_trial_restore_seconds",
+    "How long trial restores took.",
+    registry=REGISTRY,
+    buckets=(1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
+)
 
 
 class Proofs:
@@ -49,17 +56,15 @@ class Proofs:
         *,
         every: datetime.timedelta | None,
         turn: asyncio.Lock | None = None,
-        told: Callable[[Outcome], None] = lambda outcome: None,
     ) -> None:
         """``every``: how long a proof counts (``domain.proofs.interval``), None switches the background off.
 
-        ``turn`` is shared by all accounts of a region, so that one trial runs at a time; ``told`` hears each outcome.
+        ``turn`` is shared by all accounts of a region, so that one trial runs at a time.
         """
         self._control = control
         self._looks = looks
         self._every = every
         self._turn = turn or asyncio.Lock()
-        self._told = told
         self._put_off: dict[str, datetime.datetime] = {}
         self._loop: asyncio.Task[None] | None = None
 
@@ -94,12 +99,13 @@ class Proofs:
                     progress=progress,
                 )
             except (VolumeError, Fault) as error:
-                self._tell(Outcome(snapshot, None, str(error)))
+                TRIALS.labels("not-tried").inc()
+                log.warning(event("snapshot could not be tried", snapshot=snapshot.identifier, reason=error))
                 raise
             if not proof.ok and before is not None:  # what was right stays the measure of later trials
                 proof = dataclasses.replace(proof, documents=before.documents)
             await self._control.store.run(lambda tx: self._keep(tx, snapshot, proof))
-            self._tell(Outcome(snapshot, proof, proof.reason))
+            _tell(snapshot, proof)
             return proof
 
     def _keep(self, tx: Transaction, snapshot: Snapshot, proof: Proof) -> None:
@@ -119,24 +125,6 @@ class Proofs:
             else f"Cluster snapshot does not restore: {proof.reason}"
         )
         events.record(tx, self._control, snapshot, "backup", said)
-
-    def _tell(self, outcome: Outcome) -> None:
-        name = outcome.snapshot.identifier
-        if outcome.proof is None:
-            log.warning(event("snapshot could not be tried", snapshot=name, reason=outcome.reason))
-        elif outcome.proof.ok:
-            documents = sum(outcome.proof.documents.values())
-            log.info(
-                event(
-                    "snapshot proven",
-                    snapshot=name,
-                    seconds=round(outcome.proof.seconds, 1),
-                    documents=documents,
-                )
-            )
-        else:
-            log.error(event("snapshot does not restore", snapshot=name, reason=outcome.reason))
-        self._told(outcome)
 
     async def last(self) -> dict[str, Proof]:
         """The last proof of each snapshot that has one, by the snapshot's identifier."""
@@ -179,3 +167,15 @@ class Proofs:
         ]
         wanted = proofs.due(candidates, kept, now=now, every=every)
         return rows[wanted[0]] if wanted else None
+
+
+def _tell(snapshot: Snapshot, proof: Proof) -> None:
+    SECONDS.observe(proof.seconds)
+    if proof.ok:
+        TRIALS.labels("proven").inc()
+        documents = sum(proof.documents.values())
+        seconds = round(proof.seconds, 1)
+        log.info(event("snapshot proven", snapshot=snapshot.identifier, seconds=seconds, documents=documents))
+    else:
+        TRIALS.labels("failed").inc()
+        log.error(event("snapshot does not restore", snapshot=snapshot.identifier, reason=proof.reason))

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from stilldb.control import browsing
+from stilldb.control import browsing, gauges
 from stilldb.control.browsing import Browsing, LookNotFound, SnapshotNotReadable
-from stilldb.control.proofs import Outcome, Proofs
+from stilldb.control.proofs import Proofs
 from stilldb.domain.faults import (
     DBClusterNotFoundFault,
     DBClusterSnapshotNotFoundFault,
@@ -22,6 +22,7 @@ from stilldb.domain.faults import (
 from stilldb.domain.proofs import Proof
 from stilldb.domain.resources import Event, Snapshot, SnapshotStatus
 from stilldb.domain.volumes import VolumeError
+from stilldb.util.metrics import REGISTRY
 from support import rows
 from support.looks import MemoryLooks
 from support.twins import Plane, plane, until
@@ -189,14 +190,22 @@ async def test_two_snapshots_are_opened_compared_and_closed(looks: MemoryLooks, 
 # -- proofs
 
 
+def outcomes() -> dict[str, float]:
+    names = ("proven", "failed", "not-tried")
+    found = {
+        name: REGISTRY.get_sample_value("stilldb_trial_restores_total", {"outcome": name}) for name in names
+    }
+    return {name: value or 0.0 for name, value in found.items()}
+
+
 async def kept(running: Plane) -> dict[str, Proof]:
     found = await running.store.run(lambda tx: tx.find(Proof))
     return {proof.snapshot_id: proof for proof in found}
 
 
 async def test_a_proof_is_kept_and_its_counts_are_asked_for_again(running: Plane, looks: MemoryLooks) -> None:
-    told: list[Outcome] = []
-    prover = Proofs(running.control, looks, every=None, told=told.append)
+    before = outcomes()
+    prover = Proofs(running.control, looks, every=None)
     first = await prover.prove("old", progress=quiet)
     assert first.ok
     assert first.size == 1 << 40
@@ -212,20 +221,28 @@ async def test_a_proof_is_kept_and_its_counts_are_asked_for_again(running: Plane
     said = [event.message for event in await running.store.run(lambda tx: tx.find(Event))]
     assert said[0] == "Cluster snapshot proven by a trial restore in 2 seconds: 7 documents"
     assert said[1] == f"Cluster snapshot does not restore: {second.reason}"
-    assert [(one.snapshot.identifier, one.reason) for one in told] == [
-        ("old", ""),
-        *2 * [("old", second.reason)],
-    ]
+    assert {name: count - before[name] for name, count in outcomes().items()} == {
+        "proven": 1,
+        "failed": 2,
+        "not-tried": 0,
+    }
+    await gauges.look(running.store)
+    labels = {"account": "123456789012", "region": "us-east-1"}
+    proofs = {
+        proof: REGISTRY.get_sample_value("stilldb_snapshot_proofs", {**labels, "proof": proof})
+        for proof in ("proven", "failed", "never")
+    }
+    assert proofs == {"proven": None, "failed": 1, "never": 1}
 
 
 async def test_what_could_not_be_tried_is_no_proof(running: Plane, looks: MemoryLooks) -> None:
-    told: list[Outcome] = []
-    prover = Proofs(running.control, looks, every=None, told=told.append)
+    before = outcomes()
+    prover = Proofs(running.control, looks, every=None)
     looks.trouble = VolumeError("the disk has no room")
     with pytest.raises(SnapshotNotReadable, match="no room"):
         await prover.prove("old", progress=quiet)
     assert await kept(running) == {}
-    assert [(one.proof, one.reason) for one in told] == [(None, "the disk has no room")]
+    assert outcomes() == {**before, "not-tried": before["not-tried"] + 1}
 
 
 async def test_in_the_background_each_is_proven_once_one_at_a_time(
