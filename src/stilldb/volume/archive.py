@@ -86,8 +86,14 @@ class Archive:
         return other
 
     def forget_index(self) -> None:
-        """Look into the store again before the next answer."""
+        """Look into the store again before the next answer: somebody put objects past this archive."""
         self._index.bases = self._index.sealed = self._index.record = None
+
+    def fresh(self) -> Archive:
+        """The same archive, looked at anew: for who wants to know what is in the store, not what should be."""
+        other = copy.copy(self)
+        other._index = _Index()
+        return other
 
     async def secrets(self) -> DataKeys:
         """The data keys."""
@@ -236,7 +242,7 @@ class Archive:
     async def segment(self, timeline: int, number: int) -> bytes | None:
         """16 MiB of WAL, from the spool or the store; the unfinished newest one too. None when there is none."""
         # A segment goes from partial to complete to the store: looked for in that direction it is met once at least.
-        for look in (self._spooled, self._partial, self._spooled, self._sealed, self._plain_partial):
+        for look in (self._spooled, self._partial, self._spooled, self.stored_segment, self._plain_partial):
             content = await look(timeline, number)
             if content is not None:
                 if len(content) != lsn.SEGMENT_BYTES:
@@ -277,7 +283,8 @@ class Archive:
             return None
         return await asyncio.to_thread(_content, self.spool.path / name)
 
-    async def _sealed(self, timeline: int, number: int) -> bytes | None:
+    async def stored_segment(self, timeline: int, number: int) -> bytes | None:
+        """A complete segment as the store has it."""
         return await self._if_there(self._unsealed(self.keys.segment(timeline, number), plain=True))
 
     async def _plain_partial(self, timeline: int, number: int) -> bytes | None:
@@ -348,8 +355,7 @@ class Archive:
         await self.store.delete(doomed)
         if self._local_root is not None:
             await asyncio.to_thread(files.remove_tree, self._local_root / self.keys.root)
-        self.forget_index()
-        self._index.snapshots.clear()
+        self._index = _Index()
 
     def remove_plain(self, base_id: str) -> None:
         """Remove what is left of a base backup of format 1; its empty directories no store knows."""

@@ -12,7 +12,7 @@ from stilldb.volume.archive import Archive
 from stilldb.volume.expire import Verdict
 from stilldb.volume.keys import Kind
 from stilldb.volume.manifest import Base, load_base, load_manifest, load_record
-from stilldb.volume.objects.store import ObjectMissing
+from stilldb.volume.objects.store import ObjectMissing, Unavailable
 
 _JSON = {
     Kind.RECORD: load_record,
@@ -49,7 +49,7 @@ async def check(archive: Archive, verdicts: Sequence[Verdict], *, every_byte: bo
 
     ``verdicts``: expiry's, of the same moment.
     """
-    archive.forget_index()
+    archive = archive.fresh()
     sizes = {entry.key: entry.size async for entry in archive.store.list(archive.keys.root)}
     problems = [
         Problem(verdict.kind, verdict.name, verdict.reason)
@@ -65,6 +65,8 @@ async def check(archive: Archive, verdicts: Sequence[Verdict], *, every_byte: bo
                 bases.append(await archive.base(parsed.owner))
             elif parsed.kind in {Kind.MANIFEST, Kind.DRAFT}:
                 manifests += 1
+        except Unavailable:
+            raise
         except VolumeError as error:
             problems.append(Problem("damaged", key, str(error)))
     for base in bases:
@@ -110,6 +112,8 @@ async def _manifest_problems(archive: Archive, key: str) -> list[Problem]:
         manifest = load_manifest(await archive.get(key))
     except ObjectMissing:
         return []  # published or deleted since it was listed
+    except Unavailable:
+        raise
     except VolumeError as error:
         return [Problem("damaged", key, str(error))]
     if manifest.snapshot_id != owner or manifest.volume != archive.keys.volume:
@@ -119,6 +123,8 @@ async def _manifest_problems(archive: Archive, key: str) -> list[Problem]:
         await snapshots.check_objects(archive, manifest)
         if manifest.tail and await archive.store.size(archive.keys.tail(owner)) is None:
             found.append(Problem("missing", archive.keys.tail(owner), f"snapshot {owner} needs it"))
+    except Unavailable:
+        raise
     except VolumeError as error:
         found.append(Problem("missing", owner, f"the snapshot can't be restored: {error}"))
     return found
@@ -137,6 +143,8 @@ async def _byte_problems(archive: Archive, key: str) -> list[Problem]:
             return [Problem("damaged", key, "it is not encrypted, as it must be in this archive")]
     except ObjectMissing:
         return []
+    except Unavailable:
+        raise
     except VolumeError as error:
         return [Problem("damaged", key, str(error))]
     return []

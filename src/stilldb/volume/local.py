@@ -40,7 +40,7 @@ from stilldb.volume.keyring import Kms
 from stilldb.volume.layout import FORMAT, Layout
 from stilldb.volume.manifest import ArchiveRecord
 from stilldb.volume.objects.local import LocalStore
-from stilldb.volume.objects.store import ObjectStore
+from stilldb.volume.objects.store import ObjectStore, Unavailable
 from stilldb.volume.running import Volume
 from stilldb.volume.settings import VolumeSettings
 
@@ -420,7 +420,12 @@ class LocalVolumes:
 
     async def check(self, key: VolumeKey, *, every_byte: bool = False) -> Report:
         """Look for orphans, missing objects, broken chains and, with ``every_byte``, damage; changes nothing."""
-        verdicts = await self._care(key).verdicts(grace=self._settings.orphan_grace)
+        try:
+            verdicts = await self._care(key).verdicts(grace=self._settings.orphan_grace)
+        except Unavailable:
+            raise
+        except VolumeError:  # something is damaged: the check tells what
+            verdicts = []
         return await check.check(self._of(key).archive, verdicts, every_byte=every_byte)
 
     async def archives(self) -> list[VolumeKey]:

@@ -17,6 +17,7 @@ from stilldb.postgres import lsn
 from stilldb.util import failpoints
 from stilldb.util.log import event
 from stilldb.volume.archive import Archive
+from stilldb.volume.objects.store import Unavailable
 from stilldb.volume.spool import PARTIAL, Spool, SpooledSegment
 
 log = logging.getLogger("stilldb.volume")
@@ -36,6 +37,7 @@ class Shipper:
         self._spool = spool
         self._tell = tell
         self._shipping = asyncio.Lock()
+        self._put: set[tuple[int, int]] = set()  # by this process, and still in the spool
         self._waiting: list[SpooledSegment] = []  # as of the last look
         self._progress = asyncio.Condition()
 
@@ -78,14 +80,18 @@ class Shipper:
             self._waiting = [segment for segment in complete if segment.key not in sealed]
             while self._waiting:
                 await self._together(self._waiting[:AT_ONCE])
-                self._waiting = [segment for segment in self._waiting if segment.key not in sealed]
+                self._waiting = self._waiting[AT_ONCE:]
                 self._succeeded()
                 await self._shipped()
             if self.error:  # nothing to ship that would show it
                 await self._archive.store.size(self._archive.keys.record)
                 self._succeeded()
+            sealed = await self._archive.sealed()
             for segment in complete[:-1]:  # the receiver goes on from the newest
                 if segment.key in sealed:
+                    if segment.key not in self._put:
+                        await self._confirm(segment)
+                    self._put.discard(segment.key)
                     segment.path.unlink(missing_ok=True)
 
     async def _together(self, segments: Sequence[SpooledSegment]) -> None:
@@ -102,6 +108,21 @@ class Shipper:
         await self._archive.store.put(key, content)
         await failpoints.reach("ship.put")
         self._archive.note_sealed(*segment.key, len(content))
+        self._put.add(segment.key)
+
+    async def _confirm(self, segment: SpooledSegment) -> None:
+        """Of what an earlier process put, a listing tells nothing but the name: the bytes are looked at, or put again."""
+        raw = await asyncio.to_thread(segment.path.read_bytes)
+        try:
+            if await self._archive.stored_segment(*segment.key) == raw:
+                return
+        except Unavailable:
+            raise
+        except VolumeError as error:
+            log.error(
+                event("a WAL segment is put again", volume=self._archive.keys.volume.prefix, reason=error)
+            )
+        await self._one(segment)
 
     async def _ship_histories(self) -> None:
         for timeline, path in self._spool.histories():

@@ -22,8 +22,20 @@ from stilldb.volume.keys import Kind
 from stilldb.volume.local import LocalVolumes
 from stilldb.volume.objects.faulty import FaultyStore, Operation, Wrong, trouble
 from stilldb.volume.objects.memory import MemoryStore
+from stilldb.volume.objects.store import ObjectStore
 from stilldb.volume.settings import VolumeSettings
-from support.volumes import DAY, KEY, become, connected, numbers, restored, state_directory, take, volumes
+from support.volumes import (
+    DAY,
+    KEY,
+    become,
+    connected,
+    numbers,
+    open_volumes,
+    restored,
+    state_directory,
+    take,
+    volumes,
+)
 
 NEW = VolumeKey("cluster-NEW", 1)
 QUICK = VolumeSettings(spread_checkpoints=False, heartbeat_every=0.2)
@@ -218,6 +230,35 @@ async def shipped(opened: LocalVolumes) -> bool:
     return told.lag_segments == 0 and not told.store_error
 
 
+async def test_shipping_is_taken_up_by_the_next_process_that_believes_no_name(state: pathlib.Path) -> None:
+    """The first process ends between a put and the removal from the spool; what it put is damaged besides."""
+    store = FaultyStore(MemoryStore())
+    async with volumes(state, NEW, settings=QUICK, store=store) as opened:
+        await opened.create(KEY, kms_key_arn=None)
+        connection = await table(opened)
+        volume = opened._of(KEY)
+        with store.outage():
+            last = await fill(connection, 1, 60)
+            volume.tasks[0].cancel()
+        first, second, *_ = volume.spool.complete()
+        for segment in (first, second):
+            await volume.archive.seal(volume.archive.keys.segment(*segment.key), segment.path.read_bytes())
+        await damage(store, volume.archive.keys.segment(*second.key))
+        await take(opened, "s")
+        next_process = open_volumes(state, QUICK, store=store)
+        await next_process.hold(KEY, "test")
+        await become(lambda: emptied(next_process), "the spool is emptied")
+        assert (await next_process.check(KEY, every_byte=True)).problems == ()
+        await connection.close()
+        await next_process.release(KEY, "test")
+        await restored(next_process, NEW, SnapshotTarget("s"))
+        assert len(await numbers(next_process, NEW)) == last
+
+
+async def emptied(opened: LocalVolumes) -> bool:
+    return len(opened._of(KEY).spool.complete()) <= 1 and await shipped(opened)
+
+
 async def test_a_long_outage_is_a_recorded_gap_and_a_new_base_backup(state: pathlib.Path) -> None:
     notices: list[Notice] = []
     store = FaultyStore(MemoryStore())
@@ -371,6 +412,11 @@ async def test_expiry_and_check_tell_why_and_what(state: pathlib.Path) -> None:
             (problem.kind, problem.name) for problem in (await opened.check(KEY)).problems
         }
         await store.put(part, before[part])
+        await damage(store, archive.keys.manifest("s"))
+        assert ("damaged", archive.keys.manifest("s")) in {
+            (problem.kind, problem.name) for problem in (await opened.check(KEY)).problems
+        }
+        await store.put(archive.keys.manifest("s"), before[archive.keys.manifest("s")])
         await store.put(archive.keys.part("broken", 0), b"x")
         await store.put(f"{archive.keys.root}notes", b"x")
         for key in before:
@@ -385,7 +431,7 @@ async def test_expiry_and_check_tell_why_and_what(state: pathlib.Path) -> None:
         assert any(kind == "broken chain" for kind, _ in kinds) == (len(manifest.chain) > 1)
 
 
-async def damage(store: MemoryStore, key: str) -> None:
+async def damage(store: ObjectStore, key: str) -> None:
     content = bytearray(await store.get(key))
     content[len(content) // 2] ^= 1
     await store.put(key, bytes(content))
