@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from stilldb import __version__
-from stilldb.awsapi import admin, app, callers
+from stilldb.awsapi import admin, app, callers, scrape
 from stilldb.awsapi.context import RequestContext
 from stilldb.awsapi.keys import KeyFile
 from stilldb.awsapi.operations import OPERATIONS, Operation
@@ -19,6 +20,7 @@ from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.awsapi.verbs import VERBS
 from stilldb.bootstrap.options import ServeOptions
 from stilldb.bootstrap.toolboxes import Toolboxes
+from stilldb.control import gauges
 from stilldb.control.context import Controls
 from stilldb.node.tls import Authority
 
@@ -46,6 +48,8 @@ def application(
     authenticate = who(options.regions, keys.find)
     verbs = admin.Admin(VERBS, toolboxes.of, authenticate, jobs)
 
+    looks = [functools.partial(gauges.look, controls.store)]
+
     async def ca_bundle(_: Request) -> Response:
         return FileResponse(authority.bundle, media_type="application/x-pem-file")
 
@@ -57,6 +61,7 @@ def application(
         Route("/_stilldb/ca-bundle.pem", ca_bundle),
         Route("/_stilldb/health", health),
         Route(admin.PATH + "{verb:path}", verbs),
+        Route(scrape.PATH, scrape.Scrape(authenticate, looks)),
     ]
     handlers = {name: handler(controls, operation) for name, operation in OPERATIONS.items()}
     return app.build(handlers, authenticate, routes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import pathlib
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +14,7 @@ from stilldb.awsapi import callers
 from stilldb.awsapi.keys import AccessKey
 from stilldb.awsapi.scrape import Scrape
 from stilldb.control import gauges
+from stilldb.util.metrics import REGISTRY
 from support.api import GOOD, TwinApi
 from support.signing import BODY, KEY, REGION, SECRET, signed
 from support.twins import until
@@ -166,3 +168,13 @@ async def test_from_elsewhere_it_must_be_signed(
 
 async def test_it_is_read_only(api: TwinApi) -> None:
     assert (await scraped(made(api), method="POST"))[0] == 405
+
+
+def test_every_metric_is_in_the_documentation() -> None:
+    documented = (pathlib.Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    names = set()
+    for family in REGISTRY.collect():
+        names.add(family.name + ("_total" if family.type == "counter" else ""))
+        assert family.documentation.endswith("."), family.name
+    assert "stilldb_clusters" in names
+    assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
