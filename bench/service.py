@@ -46,6 +46,8 @@ class Service:
             "0",
             "--manual-snapshot-quota",
             "100000",
+            "--prove-every",
+            "0",
         ]
         with self.log.open("wb") as log:
             # A session of its own: Ctrl-C is for the bench, which then stops the service.

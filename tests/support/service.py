@@ -65,6 +65,10 @@ class Service:
             "--port",
             "0",
         ]
+        if (
+            "--prove-every" not in self.arguments
+        ):  # a trial restore nobody asked for would meet tests' failpoints
+            command += ["--prove-every", "0"]
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
                 [*command, *self.arguments],

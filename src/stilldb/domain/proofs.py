@@ -11,6 +11,10 @@ FRESH: Final = (
     7  # times the interval: for so long a snapshot is proven at each interval, from then on once in as long
 )
 
+SETTLED: Final = datetime.timedelta(
+    seconds=20
+)  # age of a snapshot that is tried: many are gone again at once
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
@@ -55,7 +59,8 @@ def due(
     for one in candidates:
         proof = proofs.get(one.snapshot_id)
         if proof is None:
-            never.append((one.created_at, one.snapshot_id))
+            if now - one.created_at >= SETTLED:
+                never.append((one.created_at, one.snapshot_id))
         elif now - proof.proven_at >= interval(now - one.created_at, every):
             again.append((proof.proven_at, one.snapshot_id))
     return [snapshot_id for _, snapshot_id in [*sorted(never), *sorted(again)]]

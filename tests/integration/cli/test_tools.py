@@ -25,7 +25,7 @@ ROWS = [{"_id": number, "name": f"place {number}", "x": "y" * (number % 200)} fo
 @pytest.fixture(scope="module")
 def running() -> Iterator[Service]:
     """Cluster alpha with an instance; snapshots first and second, between which documents changed."""
-    with service("--prove-every", "0") as made:
+    with service() as made:
         made.create_cluster()
         made.client().create_db_instance(
             DBInstanceIdentifier="one",
@@ -155,6 +155,26 @@ def test_a_snapshot_is_browsed_until_ctrl_c(running: Service) -> None:
     nothing_left(running)
 
 
+def test_a_look_ends_with_a_service_that_is_killed(running: Service) -> None:
+    command = [sys.executable, "-m", "stilldb.cli.main", "snapshots", "browse", "first", "--json"]
+    with subprocess.Popen(
+        [*command, "--state-dir", str(running.state)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        running.kill()
+        running.start()
+        nothing_left(running)
+        assert not running.processes("look-"), "its gateway is gone too"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    running.cluster("alpha", "available")
+    running.instance("one", "available")
+
+
 # -- differences
 
 
@@ -215,7 +235,7 @@ def test_an_export_is_checked_by_sha256sum_and_comes_back(running: Service, tmp_
     parcel = tmp_path / "parcel"
     done(running, "snapshots", "export", "first", str(parcel))
     subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"], cwd=parcel, check=True)
-    with service("--prove-every", "0") as other:
+    with service() as other:
         made = done(other, "snapshots", "import", str(parcel), "--as", "arrived")
         assert made == {"snapshot": "arrived"}
         told = other.snapshot("arrived", "available")

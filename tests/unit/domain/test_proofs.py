@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 
-from stilldb.domain.proofs import Candidate, Proof, due
+from stilldb.domain.proofs import SETTLED, Candidate, Proof, due
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 DAY = datetime.timedelta(days=1)
@@ -24,6 +24,11 @@ def listed(ages: dict[str, datetime.timedelta], *proofs: Proof, every: datetime.
 def test_new_snapshots_come_first_and_then_the_longest_unproven() -> None:
     ages = {"a": 3 * DAY, "b": 2 * DAY, "newer": DAY / 24, "older": DAY / 2}
     assert listed(ages, proof("a", DAY), proof("b", 2 * DAY)) == ["older", "newer", "b", "a"]
+
+
+def test_a_snapshot_of_this_moment_is_left_alone_first() -> None:
+    assert listed({"a": SETTLED - datetime.timedelta(seconds=1)}) == []
+    assert listed({"a": SETTLED}) == ["a"]
 
 
 def test_a_proof_counts_for_the_interval() -> None:

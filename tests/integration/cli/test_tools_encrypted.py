@@ -1,0 +1,103 @@
+"""The tools on encrypted snapshots: closed keys, passphrases; and what goes on without being asked."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support.service import Service, service, wait_until
+
+PASSPHRASE = {"STILLDB_EXPORT_PASSPHRASE": "correct horse battery"}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Service]:
+    """Snapshot secret of an encrypted cluster, under the key alias/mine; trial restores go on by themselves."""
+    with service("--prove-every", "24") as made:
+        done(made, "keyring", "create", "--alias", "alias/mine")
+        made.create_cluster("vault", StorageEncrypted=True, KmsKeyId="alias/mine")
+        made.create_snapshot("secret", "vault")
+        yield made
+
+
+def run(running: Service, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stilldb.cli.main", *arguments, "--state-dir", str(running.state)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+
+
+def done(running: Service, *arguments: str, **environment: str) -> Any:
+    ended = run(running, *arguments, "--json", **environment)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def refused(running: Service, *arguments: str, **environment: str) -> str:
+    ended = run(running, *arguments, **environment)
+    assert ended.returncode == 1, (ended.stdout, ended.stderr)
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
+
+
+def test_a_new_snapshot_is_proven_without_being_asked(running: Service) -> None:
+    def proven() -> bool:
+        (row,) = done(running, "snapshots", "list")
+        return bool(row["LastProof"] and row["LastProof"]["ok"])
+
+    wait_until(proven, "the snapshot is proven", 60)
+    messages = [
+        event["Message"]
+        for event in running.client().describe_events(
+            SourceType="db-cluster-snapshot", SourceIdentifier="secret"
+        )["Events"]
+    ]
+    assert any("proven by a trial restore" in message for message in messages)
+
+
+def test_a_snapshot_that_was_never_served_can_not_be_browsed(running: Service) -> None:
+    assert "its cluster never had an instance" in refused(running, "snapshots", "browse", "secret")
+
+
+def test_a_closed_key_closes_the_snapshot(running: Service) -> None:
+    done(running, "keyring", "disable", "alias/mine")
+    try:
+        for command in (["browse"], ["prove"], ["diff", "secret"]):
+            assert "is not enabled" in refused(running, "snapshots", command[0], "secret", *command[1:])
+        assert "is not enabled" in refused(
+            running, "snapshots", "export", "secret", "/tmp/proof-none", **PASSPHRASE
+        )
+        assert not pathlib.Path("/tmp/proof-none").exists()
+    finally:
+        done(running, "keyring", "enable", "alias/mine")
+    (row,) = done(running, "snapshots", "list")
+    assert row["LastProof"]["ok"], "a closed key proves nothing"
+
+
+def test_an_encrypted_snapshot_travels_under_a_passphrase(running: Service, tmp_path: pathlib.Path) -> None:
+    parcel = tmp_path / "parcel"
+    done(running, "snapshots", "export", "secret", str(parcel), **PASSPHRASE)
+    subprocess.run(["sha256sum", "--strict", "--quiet", "-c", "SHA256SUMS"], cwd=parcel, check=True)
+    with service() as other:
+        wrong = {"STILLDB_EXPORT_PASSPHRASE": "some other passphrase"}
+        assert "not the passphrase" in refused(other, "snapshots", "import", str(parcel), **wrong)
+        assert done(other, "snapshots", "import", str(parcel), **PASSPHRASE) == {"snapshot": "secret"}
+        told = other.snapshot("secret", "available")
+        assert told["StorageEncrypted"]
+        assert told["KmsKeyId"] in {key["arn"] for key in done(other, "keyring", "list")}
+        assert done(other, "snapshots", "prove", "secret")["ok"]
+    assert "12 characters" in refused(
+        running, "snapshots", "export", "secret", str(tmp_path / "x"), STILLDB_EXPORT_PASSPHRASE="short"
+    )
