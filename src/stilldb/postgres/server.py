@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import asyncpg
 
-from stilldb.domain.volumes import VolumeError
+from stilldb.domain.volumes import PostgresAddress, VolumeError
 from stilldb.postgres import config
 from stilldb.postgres.programs import Programs
 from stilldb.util import processes
@@ -20,6 +20,7 @@ from stilldb.util.processes import Process
 
 START_WITHIN = 300.0  # seconds; crash recovery of much WAL takes its time
 STOP_WITHIN = 60.0
+_QUIT_WITHIN = 10.0
 UNREACHABLE = (
     OSError,
     TimeoutError,
@@ -36,19 +37,39 @@ class Server:
     """A PostgreSQL server. Nothing is remembered: every answer comes from the processes and files as they are."""
 
     def __init__(
-        self, *, data: pathlib.Path, sockets: pathlib.Path, log: pathlib.Path, programs: Programs
+        self,
+        *,
+        data: pathlib.Path,
+        sockets: pathlib.Path,
+        log: pathlib.Path,
+        programs: Programs,
+        settings: Mapping[str, str] | None = None,
+        nice: int = 0,
     ) -> None:
+        """``settings``: over those that every server has, in the syntax of postgresql.conf; ``nice`` of its processes."""
         self.data = data
         self.sockets = sockets
         self.log = log
         self.programs = programs
+        self._settings = settings or {}
+        self.nice = nice
+
+    @property
+    def address(self) -> PostgresAddress:
+        """How to reach it on this host."""
+        return PostgresAddress(
+            host=str(self.sockets), port=config.PORT, user=config.USER, database=config.DATABASE
+        )
 
     def configure(self) -> None:
         """Write the configuration files; they take hold at the next start."""
         for name, text in (
             ("postgresql.conf", config.render(self.sockets)),
             ("pg_hba.conf", config.HBA),
-            ("postgresql.auto.conf", ""),
+            (
+                "postgresql.auto.conf",
+                "".join(f"{name} = {value}\n" for name, value in self._settings.items()),
+            ),
         ):
             path = self.data / name
             path.write_text(text)
@@ -91,6 +112,7 @@ class Server:
                 [self.programs["postgres"], "-D", str(self.data), *options],
                 log=self.log,
                 run_as=self.programs.run_as,
+                nice=self.nice,
             )
         await self.wait_ready()
 
@@ -129,6 +151,11 @@ class Server:
     async def stop(self) -> None:
         """Stop cleanly: sessions end, a checkpoint is written, the receivers get every byte."""
         await processes.terminate(self.process(), grace=STOP_WITHIN, first=signal.SIGINT)
+
+    async def kill(self) -> None:
+        """End it at once, without a checkpoint, with every process that stands in its data: for what is thrown away."""
+        await processes.terminate(self.process(), grace=_QUIT_WITHIN, first=signal.SIGQUIT)
+        await self._clear_leftovers()
 
     async def connect(self, database: str = config.DATABASE) -> asyncpg.Connection:
         """A control connection; raises VolumeError when the server can't be reached."""

@@ -17,6 +17,7 @@ from stilldb.postgres import Programs
 from stilldb.util import files, processes
 from stilldb.volume.archive import Archive
 from stilldb.volume.manifest import Base
+from stilldb.volume.objects.store import Unavailable
 from stilldb.volume.unpack import Unpacker
 
 _AHEAD: Final = 3  # parts that are fetched and decompressed while one is unpacked
@@ -25,12 +26,16 @@ _MANIFEST: Final = "backup_manifest"
 _LINKS: Final = 18  # the first PostgreSQL whose pg_combinebackup can link
 
 
-def require_space(place: pathlib.Path, needed: int) -> None:
-    """Raise VolumeError where the disk has not so many bytes to spare: better now than when PostgreSQL starts."""
+class TooLittleSpace(Unavailable):
+    """The disk of this host has no room for what is to be restored."""
+
+
+def require_space(place: pathlib.Path, needed: int, floor: int = _FLOOR) -> None:
+    """Raise TooLittleSpace where the disk has not so many bytes to spare: better now than when PostgreSQL starts."""
     free = shutil.disk_usage(place).free
-    if free < needed + _FLOOR:
-        raise VolumeError(
-            f"the disk of {place} has {free >> 20} MiB free; this needs {needed >> 20} MiB, and {_FLOOR >> 20} MiB stay free"
+    if free < needed + floor:
+        raise TooLittleSpace(
+            f"the disk of {place} has {free >> 20} MiB free; this needs {needed >> 20} MiB, and {floor >> 20} MiB stay free"
         )
 
 
