@@ -30,6 +30,7 @@ POINTS = {
     "create-snapshot.draft": "create-snapshot",
     "create-snapshot.verify": "create-snapshot",
     "create-snapshot.publish": "create-snapshot",
+    "copy-snapshot.copy": "copy-snapshot",
     "restore.copied": "restore",
     "restore.placed": "restore",
     "restore.promoted": "restore",
@@ -49,6 +50,7 @@ TRIED_FOR_EVER = {"ship.sealed", "ship.put"}  # WAL waits in the spool: nobody's
 MADE = {  # operation -> the status of what it made, when it worked and when it gave up
     "create-cluster": ("cluster", "available", "failed"),
     "create-snapshot": ("snapshot", "available", "failed"),
+    "copy-snapshot": ("snapshot", "available", "failed"),
     "restore": ("cluster", "available", "migration-failed"),
     "create-instance": ("instance", "available", "failed"),
 }
@@ -127,6 +129,9 @@ def run(house: Service, operation: str, x: str) -> None:
     steps: dict[str, Callable[[], object]] = {
         "create-cluster": lambda: house.create_cluster(x, wait=False),
         "create-snapshot": lambda: house.create_snapshot(x, "source", wait=False),
+        "copy-snapshot": lambda: house.client().copy_db_cluster_snapshot(
+            SourceDBClusterSnapshotIdentifier="kept", TargetDBClusterSnapshotIdentifier=x
+        ),
         "restore": lambda: house.restore(x, "kept", wait=False),
         "create-instance": lambda: create_instance(house, x),
         "delete-snapshot": lambda: house.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier=x),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 ON_TWINS = (
-    "copy-snapshot.copy",
     "stop-cluster.servers",
     "purge-retained.forget",
     "purge-retained.purge",

@@ -16,6 +16,7 @@ from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.control.views import InstanceView, instance_view
 from stilldb.domain import transitions
+from stilldb.domain.faults import Fault
 from stilldb.domain.names import Scope
 from stilldb.domain.resources import Cluster, ClusterStatus, Instance, InstanceStatus
 from stilldb.domain.volumes import VolumeError
@@ -202,7 +203,7 @@ async def _maintain_one(control: Control, cluster: Cluster) -> None:
         window = await control.volumes.window(cluster.volume)
         if window is not None:
             control.windows[cluster.resource_id] = window
-    except VolumeError as error:
+    except (VolumeError, Fault) as error:  # a fault: the KMS key is closed
         log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
         await asyncio.sleep(MAINTAIN_EVERY)
 

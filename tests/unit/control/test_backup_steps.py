@@ -18,6 +18,8 @@ from stilldb.domain.resources import Cluster, Instance, Job, RetainedBackup, Sna
 from support.points import ON_TWINS
 from support.twins import Plane, plane, until
 
+EVERY = ("copy-snapshot.copy", *ON_TWINS)  # the first on the whole service too
+
 
 @pytest.fixture
 async def running(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Plane]:
@@ -97,10 +99,10 @@ JOBS: dict[str, tuple[Callable[[Plane], Awaitable[None]], Callable[[Plane, bool]
 
 
 def test_every_job_has_its_points() -> None:
-    assert {point.partition(".")[0] for point in ON_TWINS} == set(JOBS)
+    assert {point.partition(".")[0] for point in EVERY} == set(JOBS)
 
 
-@pytest.mark.parametrize("point", ON_TWINS)
+@pytest.mark.parametrize("point", EVERY)
 async def test_interrupted_there_the_next_control_plane_finishes(
     running: Plane, point: str, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
 ) -> None:
@@ -116,7 +118,7 @@ async def test_interrupted_there_the_next_control_plane_finishes(
     await ended(running, False)
 
 
-@pytest.mark.parametrize("point", ON_TWINS)
+@pytest.mark.parametrize("point", EVERY)
 async def test_a_step_that_keeps_failing_is_given_up_or_tried_until_it_works(
     running: Plane, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

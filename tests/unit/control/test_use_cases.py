@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from stilldb.control import clusters, deletions, instances, jobs, restores, sharing, snapshots, tags
+from stilldb.control import (
+    clusters,
+    deletions,
+    instances,
+    jobs,
+    reconcile,
+    restores,
+    sharing,
+    snapshots,
+    tags,
+)
 from stilldb.control.clusters import NewCluster
 from stilldb.control.context import Quotas
 from stilldb.control.instances import NewInstance
@@ -396,3 +406,21 @@ async def test_copy_tags_to_snapshot(running: Plane) -> None:
     arn = "arn:aws:rds:us-east-1:123456789012:cluster-snapshot:"
     assert await tags.listed(running.control, arn + "plain") == {"a": "1"}
     assert await tags.listed(running.control, arn + "tagged") == {"own": "2"}
+
+
+async def test_a_cluster_under_a_closed_key_runs_on(running: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    await new_cluster(running, storage_encrypted=True, kms_key_id="own")
+    await reaches(running, Cluster, "alpha", "available")
+    cluster = await running.store.run(lambda tx: tx.get(Cluster, "alpha"))
+    fault = faults.KMSKeyNotAccessibleFault("it is closed")
+    failed = asyncio.Event()
+
+    async def closed(key: object, *, retention: object) -> None:
+        failed.set()
+        raise fault
+
+    monkeypatch.setattr(running.volumes, "maintain", closed)
+    monkeypatch.setattr(reconcile, "MAINTAIN_EVERY", 0.01)
+    await reconcile._maintain_one(running.control, cluster)
+    assert failed.is_set()
+    assert await status(running, Cluster, "alpha") == "available"
