@@ -104,6 +104,7 @@ class Transfers:
     def __init__(self, control: Control, parcels: Parcels) -> None:
         self._control = control
         self._parcels = parcels
+        self._ours = f" of {control.deployment.account} in {control.deployment.region}"
         self._imports: dict[str, _Import] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -113,8 +114,9 @@ class Transfers:
             if import_id not in self._imports:
                 await self._parcels.drop(import_id)
         for intent in await self._control.store.run(lambda tx: tx.find(Setting)):
-            if intent.name.startswith(_INTENT):
-                resource_id, _, incarnation = intent.value.rpartition("/")
+            # Settings are of the whole deployment, and other accounts may be about to finish theirs.
+            if intent.name.startswith(_INTENT) and intent.value.endswith(self._ours):
+                resource_id, _, incarnation = intent.value.removesuffix(self._ours).rpartition("/")
                 key = VolumeKey(resource_id, int(incarnation))
                 await self._parcels.forget(key, intent.name.removeprefix(_INTENT))
                 await self._control.store.run(lambda tx, intent=intent: tx.remove(intent))  # type: ignore[misc]
@@ -219,7 +221,7 @@ class Transfers:
         snapshot_id = uuid.uuid4().hex
         manifest_key = str(moving.description["manifest"])
         volume = _volume(manifest_key)
-        intent = Setting(name=f"{_INTENT}{snapshot_id}", value=volume.prefix)
+        intent = Setting(name=f"{_INTENT}{snapshot_id}", value=volume.prefix + self._ours)
         await self._control.store.run(lambda tx: tx.add(intent))
         try:
             await self._parcels.adopt(

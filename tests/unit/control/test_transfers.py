@@ -19,6 +19,7 @@ from stilldb.domain.faults import (
     KMSKeyNotAccessibleFault,
     SnapshotQuotaExceeded,
 )
+from stilldb.domain.names import Scope
 from stilldb.domain.resources import Event, Setting, Snapshot, SnapshotStatus
 from stilldb.domain.volumes import VolumeError, VolumeKey
 from stilldb.volume import exports
@@ -241,6 +242,14 @@ async def test_what_a_crash_left_is_removed_by_the_next_start(
     monkeypatch.setattr(abroad.transfers, "_undo", nothing)
     with pytest.raises(SnapshotNotReadable):
         await finish(abroad, import_id, passphrase, identifier="late")
+    assert len(await abroad.archive.manifests()) == 1
+    # Another account that begins to work must not take it for its own: it may be about to be finished.
+    control = abroad.plane.controls.of(Scope("111122223333", abroad.plane.control.deployment.region))
+    theirs = Transfers(control, abroad.transfers._parcels)
+    with monkeypatch.context() as staging:  # which is of an account too
+        staging.setattr(abroad.transfers._parcels, "drop", nothing)
+        await theirs.start()
+    await theirs.stop()
     assert len(await abroad.archive.manifests()) == 1
     fresh = Transfers(abroad.plane.control, abroad.transfers._parcels)
     await fresh.start()
