@@ -109,13 +109,19 @@ class _Names:
             self._known.setdefault(snapshot.volume, snapshot.cluster_identifier)
         for row in tx.find(RetainedBackup):
             self._known.setdefault(row.volume, row.cluster_identifier)
+        theirs = (
+            row.volume for kind in (Cluster, Snapshot, RetainedBackup) for _, row in tx.everywhere(kind)
+        )
+        self._theirs = set(theirs) - self._known.keys()
 
     def of(self, key: VolumeKey) -> str | None:
         """The name of the cluster, that is or was; None when nothing here knows it."""
         return self._known.get(key)
 
     def matches(self, key: VolumeKey, name: str | None) -> bool:
-        """Whether a name means this archive: a cluster's, a resource id, or an archive's prefix."""
+        """Whether a name means this archive: a cluster's, a resource id, or an archive's prefix. Others' have none here."""
+        if key in self._theirs:
+            return False
         return name is None or name in {self.of(key), key.resource_id, key.prefix}
 
 

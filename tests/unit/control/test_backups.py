@@ -11,6 +11,7 @@ import pytest
 from stilldb.control import backups
 from stilldb.control.backups import BackupsNotFound, BackupsNotUsable
 from stilldb.domain.faults import DBClusterNotFoundFault
+from stilldb.domain.names import Scope
 from stilldb.domain.volumes import RestorableWindow, VolumeError, VolumeKey
 from stilldb.volume.check import Problem, Report
 from stilldb.volume.expire import Verdict
@@ -103,6 +104,29 @@ async def test_a_name_that_is_none_is_refused(running: Plane, archives: Archives
     with pytest.raises(DBClusterNotFoundFault, match="gamma"):
         await backups.purge(running.control, "gamma")
     assert archives.expired == []
+
+
+async def test_another_accounts_archives_are_none_of_ours(running: Plane, archives: Archives) -> None:
+    theirs = dataclasses.replace(
+        rows.snapshot(),
+        snapshot_id="x",
+        cluster_resource_id=STRANGE.resource_id,
+        incarnation=STRANGE.incarnation,
+    )
+    other = running.controls.of(Scope("111122223333", running.control.deployment.region))
+    await other.store.run(lambda tx: tx.add(theirs))
+    assert [one["archive"] for one in await backups.listed(running.control, archives)] == [
+        "cluster-A/1",
+        "cluster-GONE/1",
+    ]
+    assert [one["archive"] for one in await backups.listed(other, archives)] == ["cluster-X/2"]
+    for name in (STRANGE.prefix, STRANGE.resource_id):
+        with pytest.raises(BackupsNotFound):
+            await backups.expire(running.control, archives, name, dry_run=False)
+    # A snapshot that was shared and copied lies in the archive of its source: both know it.
+    copied = dataclasses.replace(theirs, snapshot_id="y")
+    await running.store.run(lambda tx: tx.add(dataclasses.replace(copied, identifier="copied")))
+    assert len(await backups.listed(running.control, archives)) == 3
 
 
 async def test_a_damaged_archive_is_a_fault_of_expiry_and_a_problem_of_a_check(
