@@ -109,10 +109,12 @@ class _Names:
             self._known.setdefault(snapshot.volume, snapshot.cluster_identifier)
         for row in tx.find(RetainedBackup):
             self._known.setdefault(row.volume, row.cluster_identifier)
-        theirs = (
-            row.volume for kind in (Cluster, Snapshot, RetainedBackup) for _, row in tx.everywhere(kind)
-        )
-        self._theirs = set(theirs) - self._known.keys()
+        everyones = {
+            *(row.volume for _, row in tx.everywhere(Cluster)),
+            *(row.volume for _, row in tx.everywhere(Snapshot)),
+            *(row.volume for _, row in tx.everywhere(RetainedBackup)),
+        }
+        self._theirs = everyones - self._known.keys()
 
     def of(self, key: VolumeKey) -> str | None:
         """The name of the cluster, that is or was; None when nothing here knows it."""
