@@ -47,7 +47,8 @@ async def from_snapshot(control: Control, new: NewCluster, source: Place) -> Clu
             source_volume=snapshot.volume.prefix,
             kms_key_arn=key,
         )
-        submit(tx, control, "restore-cluster", cluster.resource_id, identifier=cluster.identifier)
+        of = f"the cluster snapshot {source.name}"
+        submit(tx, control, "restore-cluster", cluster.resource_id, identifier=cluster.identifier, of=of)
         return cluster_view(tx, cluster)
 
     view = await control.store.run(work)

@@ -156,3 +156,13 @@ async def test_categories(api: TwinApi) -> None:
     assert code == "InvalidParameterValue"
     listed = await api("DescribeEventCategories", **filtered("engine", "neptune"))
     assert listed["EventCategoriesMapList"] == []
+
+
+async def test_a_restored_cluster_says_of_what(api: TwinApi) -> None:
+    await api.cluster()
+    await api.snapshot("one")
+    asked = {"DBClusterIdentifier": "beta", "SnapshotIdentifier": "one", "Engine": "docdb"}
+    await api("RestoreDBClusterFromSnapshot", **asked)
+    await api.becomes("DBCluster", "beta", "available")
+    told = await messages(api, SourceType="db-cluster", SourceIdentifier="beta")
+    assert told == ["DB cluster created from the cluster snapshot one"]
