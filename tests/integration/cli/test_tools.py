@@ -71,6 +71,7 @@ def run(running: Service, *arguments: str, **environment: str) -> subprocess.Com
         text=True,
         timeout=120,
         check=False,
+        stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
     )
 
@@ -282,6 +283,25 @@ def test_the_archive_is_told_with_reasons(running: Service) -> None:
     assert "--dry-run" in refused(running, "backups", "expire", code=2)
     assert "no backups of gamma" in refused(running, "backups", "check", "--cluster", "gamma")
     assert "No backup of a deleted cluster alpha" in refused(running, "backups", "purge", "alpha", "--yes")
+
+
+def test_retained_backups_are_listed_and_purged(running: Service) -> None:
+    running.create_cluster("beta")
+    running.create_snapshot("kept", "beta")
+    running.delete_cluster("beta")
+    (one,) = [one for one in done(running, "backups", "list") if one["cluster"] == "beta"]
+    assert (one["state"], one["snapshots"]) == ("retained", ["kept"])
+    assert one["earliest"] <= one["latest"]
+    asked = run(running, "backups", "purge", "beta")
+    assert asked.returncode == 1, "without a yes nothing is dropped"
+    assert done(running, "backups", "purge", "beta", "--yes")["cluster"] == "beta"
+    (one,) = [one for one in done(running, "backups", "list") if one["cluster"] == "beta"]
+    assert (one["state"], one["snapshots"]) == ("snapshots only", ["kept"])
+    assert done(running, "snapshots", "prove", "kept")["ok"], "its manual snapshots stay"
+    running.client().delete_db_cluster_snapshot(DBClusterSnapshotIdentifier="kept")
+    running.snapshot("kept", None)
+    assert [one for one in done(running, "backups", "list") if one["cluster"] == "beta"] == []
+    assert all(verdict["keep"] for verdict in done(running, "backups", "expire", "--now"))
 
 
 def test_damage_is_found_by_a_check_and_by_a_proof(running: Service) -> None:
