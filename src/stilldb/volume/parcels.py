@@ -6,10 +6,12 @@ What comes in lies below a scratch directory, a store of its own for each import
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import pathlib
 import re
 import shutil
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -21,14 +23,25 @@ from stilldb.volume.archive import Archive
 from stilldb.volume.exports import PassphraseKms
 from stilldb.volume.keyring import Kms
 from stilldb.volume.keys import ArchiveKeys, Kind
-from stilldb.volume.manifest import dump_manifest, load_manifest
+from stilldb.volume.manifest import Manifest, dump_manifest, load_manifest
 from stilldb.volume.objects.local import LocalStore
 from stilldb.volume.objects.store import ObjectMissing, check_key
 
 _FLOOR: Final = 1 << 30  # bytes of the disk that stay free
 _LARGEST: Final = 1 << 26  # bytes of one object
+_KNOWN: Final = 30.0  # seconds that what is known of a snapshot is believed
 _PART: Final = "part"
 _IMPORT: Final = re.compile(r"import-[0-9a-f]{1,32}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Leaving:
+    """A snapshot of which objects are asked for."""
+
+    archive: Archive  # opened by the snapshot's own data keys
+    manifest: Manifest
+    needed: frozenset[str]
+    until: float  # monotonic
 
 
 class LocalParcels:
@@ -46,31 +59,42 @@ class LocalParcels:
         self._archive_of = archive_of
         self._forget = forget
         self._kms = kms
+        self._leaving: _Leaving | None = None  # the last one
 
     # -- out
 
-    async def _opened(self, source: VolumeKey, snapshot_id: str) -> Archive:
-        archive = self._archive_of(source)
-        return archive.under((await archive.manifest(snapshot_id)).keys)
-
     async def pack(self, source: VolumeKey, snapshot_id: str, passphrase: str | None) -> Packed:
         """The manifest as it leaves and what it needs."""
-        archive = await self._opened(source, snapshot_id)
-        manifest = await exports.exported(archive, snapshot_id, passphrase)
+        leaving = await self._look(source, snapshot_id)
+        manifest = await exports.exported(leaving.archive, snapshot_id, passphrase)
         return Packed(
-            manifest_key=archive.keys.manifest(snapshot_id),
+            manifest_key=leaving.archive.keys.manifest(snapshot_id),
             manifest=dump_manifest(manifest),
-            keys=exports.needed(archive, manifest),
+            keys=exports.needed(leaving.archive, manifest),
             encrypted=bool(manifest.keys),
         )
 
     async def content(self, source: VolumeKey, snapshot_id: str, key: str) -> bytes:
         """One object that a snapshot needs, verified; raises VolumeError for any other."""
-        archive = await self._opened(source, snapshot_id)
-        manifest = await archive.manifest(snapshot_id)
-        if key not in exports.needed(archive, manifest):
+        leaving = self._leaving
+        if (
+            leaving is None
+            or (leaving.manifest.volume, leaving.manifest.snapshot_id) != (source, snapshot_id)
+            or time.monotonic() > leaving.until
+        ):
+            leaving = await self._look(source, snapshot_id)
+        if key not in leaving.needed:
             raise VolumeError(f"{key[:200]!r} is no object of this snapshot")
-        return await exports.content(archive, manifest, key)
+        return await exports.content(leaving.archive, leaving.manifest, key)
+
+    async def _look(self, source: VolumeKey, snapshot_id: str) -> _Leaving:
+        """What is known of a snapshot that leaves, for its many objects: not for long, for its key may be closed."""
+        archive = self._archive_of(source)
+        manifest = await archive.manifest(snapshot_id)
+        opened = archive.under(manifest.keys)
+        needed = frozenset(exports.needed(opened, manifest))
+        self._leaving = _Leaving(opened, manifest, needed, time.monotonic() + _KNOWN)
+        return self._leaving
 
     # -- in
 
