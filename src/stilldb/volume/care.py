@@ -43,7 +43,7 @@ class Care:
         self._settings = settings
         self._backing_up: asyncio.Task[None] | None = None
         self._mending = asyncio.Lock()
-        self._expired = time.monotonic()
+        self._expired = float("-inf")  # the first maintenance sweeps what an earlier process left
 
     async def run(self) -> None:
         """Look after the volume until cancelled."""

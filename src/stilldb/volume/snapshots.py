@@ -51,15 +51,10 @@ async def check_objects(archive: Archive, manifest: Manifest) -> None:
     """The base backups are complete, the WAL from them to the restore point has no hole, its timeline has its history."""
     await asyncio.gather(*(_check_base(archive, base) for base in manifest.chain))
     timeline, last = manifest.point.timeline, manifest.segments[-1]
-    sealed = await archive.sealed()
     for number in manifest.segments:
-        if (timeline, number) in sealed or (number == last and manifest.tail):
+        if number == last and manifest.tail:
             continue
-        spooled = archive.spool is not None and archive.spool.has(timeline, number)
-        # Between the two looks the shipper may have moved it.
-        if not spooled and (timeline, number) not in sealed:
-            if number == last and await _closed(archive, timeline, number):
-                continue
+        if not await _segment_is_there(archive, timeline, number, partial=number == last):
             raise VolumeError(
                 f"the archive {archive.keys.volume.prefix} lacks WAL segment {lsn.segment_name(timeline, number)}, "
                 "or it is short"
@@ -81,9 +76,16 @@ async def _check_base(archive: Archive, base: Base) -> None:
         raise VolumeError(f"the base backup {base.base_id} is not the one that the manifest names")
 
 
-async def _closed(archive: Archive, timeline: int, number: int) -> bool:
-    """Whether the store has the segment as it was when its volume ended."""
-    return await archive.store.size(archive.keys.segment(timeline, number) + PARTIAL) is not None
+async def _segment_is_there(archive: Archive, timeline: int, number: int, *, partial: bool) -> bool:
+    """Whether the spool or the store has a segment; a ``partial`` one may be as it was when its volume ended."""
+    if (timeline, number) in await archive.sealed():
+        return True
+    if archive.spool is not None and archive.spool.has(timeline, number):
+        return True
+    # The shipper may have moved it between the two looks.
+    key = archive.keys.segment(timeline, number)
+    looked = [key, key + PARTIAL] if partial else [key]
+    return any([await archive.store.size(one) is not None for one in looked])
 
 
 async def publish(archive: Archive, intent: SnapshotIntent, shipper: Shipper | None, within: float) -> None:
