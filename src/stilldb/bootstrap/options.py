@@ -36,6 +36,7 @@ class ServeOptions:
     pg_bin: pathlib.Path | None = None
     region: str = DEFAULT_REGION
     also_regions: tuple[str, ...] = ()
+    archive: str | None = None  # an object store's URL; None: in the state directory
     manual_snapshot_quota: int = Quotas().manual_snapshots
     prove_every: datetime.timedelta | None = PROVE_EVERY  # None: no trial restores of its own accord
 

@@ -23,6 +23,7 @@ from stilldb.volume.keyrings import EveryAccount
 from stilldb.volume.kmsnames import KmsNames
 from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
+from stilldb.volume.objects.store import ObjectStore
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,13 +82,17 @@ async def open_regions(
     programs: Programs,
     authority: Authority,
     notify: Callable[[Notice], None],
+    archives: Mapping[str, ObjectStore],
 ) -> dict[str, Region]:
-    """The regions, ready for volumes; the first makes the template that all copy."""
+    """The regions, ready for volumes; the first makes the template that all copy. ``archives`` that are elsewhere."""
     regions: dict[str, Region] = {}
     keyring = next(iter(found.values())).state / "kms"
     keys = EveryAccount(lambda scope: LocalKeyring(keyring, scope.account, scope.region))
     for name, layout in found.items():
-        volumes = LocalVolumes(layout, programs, kms=keys, notify=notify)
+        store = archives.get(name)
+        volumes = LocalVolumes(
+            layout, programs, store=store, remote=store is not None, kms=keys, notify=notify
+        )
         await volumes.prepare()
         gateways = LocalGateways(layout.state / "gateways", layout.state / "log")
         regions[name] = Region(name, keyring, volumes, gateways, LocalHost(layout, authority))

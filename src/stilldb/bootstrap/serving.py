@@ -25,6 +25,7 @@ from stilldb import __version__
 from stilldb.awsapi.keys import DamagedKeys, KeyFile
 from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.bootstrap.application import application
+from stilldb.bootstrap.archives import open_archives
 from stilldb.bootstrap.options import CannotServe, ServeOptions, keys_file, resolved, serving_file
 from stilldb.bootstrap.regions import layouts, not_served, open_regions
 from stilldb.bootstrap.toolboxes import Toolboxes
@@ -175,7 +176,8 @@ async def _plane(
         _require_served(not_served(scopes, options.regions))
         places = layouts(layout, options.regions)
         notices = Notices()
-        regions = await open_regions(places, found, authority, notices)
+        archives = await open_archives(options.archive, options.regions, store, used=bool(scopes))
+        regions = await open_regions(places, found, authority, notices, archives)
         quotas = Quotas(manual_snapshots=options.manual_snapshot_quota)
         controls = Controls(
             store,

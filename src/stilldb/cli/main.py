@@ -69,6 +69,13 @@ def serve(
     also_region: Annotated[
         list[str] | None, typer.Option(help="A further region, with volumes of its own; repeatable.")
     ] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            help="The object store of the archives: s3://BUCKET/PREFIX?region=R or file:///DIRECTORY.",
+            envvar="STILLDB_ARCHIVE",
+        ),
+    ] = None,
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,
@@ -91,6 +98,7 @@ def serve(
             pg_bin=pg_bin,
             region=region,
             also_regions=tuple(also_region or ()),
+            archive=archive,
             manual_snapshot_quota=manual_snapshot_quota,
             prove_every=datetime.timedelta(hours=prove_every) if prove_every else None,
         )
