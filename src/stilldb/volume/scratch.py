@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import errno
 import hashlib
+import logging
+import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -16,16 +19,20 @@ from stilldb.domain.proofs import Proof
 from stilldb.domain.volumes import PostgresAddress, VolumeError, VolumeKey
 from stilldb.postgres import Programs, Server, lsn
 from stilldb.util import files
+from stilldb.util.log import event
 from stilldb.volume import fetch, recover, trial
 from stilldb.volume.archive import Archive
 from stilldb.volume.layout import Layout, VolumePaths
 from stilldb.volume.manifest import Manifest
+
+log = logging.getLogger("stilldb.volume")
 
 _LOOK: Final = "look-"
 _TRIAL: Final = "trial-"
 _NICE: Final = 10  # of trials: nobody waits for most of them
 # Above the floor at which volumes protect themselves (``VolumeSettings.free_floor_bytes``): a look must not cost an archive.
 _FREE: Final = 1 << 30  # bytes
+_WRITTEN_WITHIN: Final = 10.0  # seconds
 _SETTINGS: Final = {
     "default_transaction_read_only": "on",
     "autovacuum": "off",
@@ -111,13 +118,17 @@ class Scratch:
         """Stop and remove all that an earlier process left."""
         for path in self._layout.scratch.iterdir():
             if path.name.startswith((_LOOK, _TRIAL)):
-                await self._remove(path.name)
+                try:
+                    await self._remove(path.name)
+                except (OSError, VolumeError) as error:  # the service is not to wait for it
+                    log.warning(event("a throw-away PostgreSQL stays", path=path, reason=error))
 
     async def _restored(
         self, name: str, source: VolumeKey, snapshot_id: str, *, nice: int, progress: Progress
     ) -> Server:
         """Restore it under ``name``; its server runs. The caller removes it, whatever happens. Raises Flaw for what is damaged."""
         archive = self._archive_of(source)
+        await self._remove(name)  # which an earlier process may have left after all
         paths, server = self._place(name, nice)
         try:
             manifest = await archive.manifest(snapshot_id)
@@ -125,9 +136,10 @@ class Scratch:
             fetch.require_space(self._layout.scratch, sum(self._coming.values()), _FREE)
             await recover.recover(self._layout, archive, manifest, paths, server, progress)
         except VolumeError as error:
-            if trial.to_blame(error):
+            hindrance = trial.hindrance(error, server)
+            if not hindrance:
                 raise trial.Flaw(str(error)) from error
-            raise
+            raise VolumeError(hindrance) from error
         finally:
             self._coming.pop(name, None)
         return server
@@ -148,12 +160,25 @@ class Scratch:
         paths, server = self._place(name)
         await server.kill()
         for leftover in (paths.root, server.sockets):
-            await asyncio.to_thread(files.remove_tree, leftover)
+            await _thrown_away(leftover)
         server.log.unlink(missing_ok=True)
 
 
 def _name(prefix: str, source: VolumeKey, snapshot_id: str) -> str:
     return prefix + hashlib.sha256(f"{source.prefix}/{snapshot_id}".encode()).hexdigest()[:20]
+
+
+async def _thrown_away(directory: pathlib.Path) -> None:
+    """Remove it, though a program of a killed process may write into it for a moment yet."""
+    deadline = time.monotonic() + _WRITTEN_WITHIN
+    while True:
+        try:
+            await asyncio.to_thread(files.remove_tree, directory)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
 
 
 def _takes(manifest: Manifest) -> int:

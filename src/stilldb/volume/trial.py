@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import asyncpg
+import bson.errors
 
 from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import UNREACHABLE, Server, config
@@ -32,23 +33,35 @@ _HOST: Final = {
     errno.EROFS,
     errno.EACCES,
 }
-_HOST_SAID: Final = ("No space left on device", "Cannot allocate memory", "could not create shared memory")
-# Classes of SQLSTATE: insufficient resources, operator intervention (PostgreSQL's Appendix A).
-_PASSING: Final = ("53", "57")
+_HOST_SAID: Final = (
+    "No space left on device",
+    "Cannot allocate memory",
+    "could not create shared memory",
+    "was terminated by signal 9",  # the kernel was out of memory
+)
+# Classes of SQLSTATE: connection exception, insufficient resources, operator intervention (PostgreSQL's Appendix A).
+_PASSING: Final = ("08", "53", "57")
 
 
 class Flaw(VolumeError):
     """What is restored is not what was there, or can't be read; the message says what."""
 
 
-def to_blame(error: BaseException) -> bool:
-    """Whether a failed restore tells something of the snapshot, and not just of this host, its disk or the store."""
+def hindrance(error: BaseException, server: Server) -> str:
+    """Why a restore failed, where that says something of this host, its disk or the store; empty where it says something
+    of the snapshot.
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, Unavailable) or (isinstance(seen, OSError) and seen.errno in _HOST):
-            return False
+            return str(error)
         seen = seen.__cause__
-    return not any(said in str(error) for said in _HOST_SAID)
+    said = _said_of_host(f"{error} {server.log_tail()}")
+    return said and f"{said}: {error}"
+
+
+def _said_of_host(text: str) -> str:
+    return next((said for said in _HOST_SAID if said in text), "")
 
 
 @dataclasses.dataclass(slots=True)
@@ -94,8 +107,8 @@ async def _check_relations(server: Server) -> None:
     try:
         await connection.execute("SET default_transaction_read_only = off")
         await connection.execute("CREATE EXTENSION IF NOT EXISTS amcheck")
-    except asyncpg.PostgresError as error:
-        raise VolumeError(f"this PostgreSQL has no extension amcheck: {error}") from error
+    except UNREACHABLE as error:  # such as a PostgreSQL that was installed without its extensions
+        raise VolumeError(f"amcheck can't be used: {error}") from error
     finally:
         await connection.close()
     programs = server.programs
@@ -109,7 +122,7 @@ async def _check_relations(server: Server) -> None:
         config.DATABASE,
     ]
     code, output = await processes.run(command, run_as=programs.run_as, nice=server.nice)
-    if code == _CORRUPT:
+    if code == _CORRUPT and not _said_of_host(output):
         raise Flaw(f"pg_amcheck found damage: {_some(output.splitlines())}")
     if code != 0:
         raise VolumeError(f"pg_amcheck failed: {output.strip()}")
@@ -128,6 +141,8 @@ async def _count_documents(server: Server, progress: Callable[[int], None]) -> d
         if (error.sqlstate or "").startswith(_PASSING):
             raise VolumeError(f"the documents could not be counted: {error}") from error
         raise Flaw(f"the documents can't be read: {error}") from error
+    except bson.errors.BSONError as error:
+        raise Flaw(f"the catalog of the collections can't be read: {error}") from error
     except UNREACHABLE as error:
         raise VolumeError(f"the documents could not be counted: {error}") from error
     finally:

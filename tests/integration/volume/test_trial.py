@@ -9,6 +9,9 @@ import pathlib
 import re
 import shutil
 import signal
+import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -21,10 +24,12 @@ from stilldb.domain.proofs import Proof
 from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import Server
 from stilldb.util import processes
-from stilldb.volume import trial
+from stilldb.volume import archive, fetch, trial
 from stilldb.volume.keyring import LocalKeyring
 from stilldb.volume.layout import VolumePaths
 from stilldb.volume.local import LocalVolumes
+from stilldb.volume.objects.faulty import FaultyStore
+from stilldb.volume.objects.memory import MemoryStore
 from stilldb.volume.scratch import Scratch
 from stilldb.volume.settings import VolumeSettings
 from support.volumes import KEY, become, connected, state_directory, take, volumes
@@ -142,13 +147,13 @@ async def test_a_whole_snapshot_is_proven_and_counted(state: pathlib.Path) -> No
 @pytest.mark.parametrize("what", ["part", "segment", "manifest"])
 async def test_a_flipped_bit_in_an_object_is_found_and_named(state: pathlib.Path, what: str) -> None:
     async with snapshot(state) as opened:
-        archive = opened.archive(KEY)
-        manifest = await archive.manifest("one")
+        source = opened.archive(KEY)
+        manifest = await source.manifest("one")
         assert len(manifest.chain) == 2
         key = {
-            "part": archive.keys.part(manifest.base.base_id, 0),
-            "segment": archive.keys.segment(manifest.point.timeline, manifest.segments[0]),
-            "manifest": archive.keys.manifest("one"),
+            "part": source.keys.part(manifest.base.base_id, 0),
+            "segment": source.keys.segment(manifest.point.timeline, manifest.segments[0]),
+            "manifest": source.keys.manifest("one"),
         }[what]
         if what == "segment":
             await shipped(opened, key)
@@ -238,7 +243,7 @@ async def test_damage_in_the_data_itself_is_found(
         assert (await prove(scratch)).ok
 
 
-async def test_a_full_disk_and_a_lost_store_say_nothing_about_the_snapshot(
+async def test_too_little_space_is_told_before_anything_is_restored(
     state: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with snapshot(state) as opened:
@@ -251,6 +256,57 @@ async def test_a_full_disk_and_a_lost_store_say_nothing_about_the_snapshot(
             with pytest.raises(VolumeError, match="has 1024 MiB free"):
                 await attempt
         monkeypatch.undo()
+        assert (await prove(scratch_of(opened))).ok
+
+
+@pytest.mark.parametrize("size", ["20m", "50m"])
+async def test_a_disk_that_fills_up_says_nothing_about_the_snapshot(
+    state: pathlib.Path, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    """While the base backups are unpacked, and while PostgreSQL replays."""
+    async with snapshot(state) as opened:
+        place = opened._layout.scratch
+        with small_disk(place, size):
+            owner = opened._layout.owner
+            assert owner is not None
+            os.chown(place, *owner)
+            monkeypatch.setattr(fetch, "require_space", lambda *_: None)
+            for attempt in (
+                prove(scratch_of(opened)),
+                scratch_of(opened).open_snapshot(KEY, "one", progress=lambda _: None),
+            ):
+                with pytest.raises(VolumeError) as told:
+                    await attempt
+                assert not isinstance(told.value, trial.Flaw), told.value
+                assert "No space left on device" in str(told.value)
+            assert left(opened) == []
+        monkeypatch.undo()
+        assert (await prove(scratch_of(opened))).ok
+
+
+@contextlib.contextmanager
+def small_disk(place: pathlib.Path, size: str) -> Iterator[None]:
+    """A tmpfs; skips where only root could mount one and we are not."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "stilldb-test", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"a file system can't be mounted here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_a_lost_store_says_nothing_about_the_snapshot(
+    state: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "_READ_WITHIN", 0.2)
+    store = FaultyStore(MemoryStore())
+    async with snapshot(state, store=store, remote=True) as opened:
+        with store.outage():
+            with pytest.raises(VolumeError, match="the store did not get"):
+                await prove(scratch_of(opened))
+            assert left(opened) == []
         assert (await prove(scratch_of(opened))).ok
 
 
@@ -321,3 +377,25 @@ async def test_what_a_killed_process_left_is_cleared(state: pathlib.Path) -> Non
         connection.terminate()
         assert left(opened) == ["imports"]
         (opened._layout.scratch / "imports").rmdir()
+
+
+async def test_clearing_waits_for_who_still_writes(state: pathlib.Path) -> None:
+    """A program of the killed process, such as pg_combinebackup, ends only when its directory is gone."""
+    async with snapshot(state) as opened:
+        folder = opened._layout.make(opened._layout.scratch / "trial-old" / "data.draft")
+        ended = threading.Event()
+
+        def write() -> None:
+            until, number = time.monotonic() + 0.5, 0
+            while time.monotonic() < until:
+                number += 1
+                with contextlib.suppress(FileNotFoundError):
+                    (folder / str(number)).touch()
+            ended.set()
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        await scratch_of(opened).clear()
+        await asyncio.to_thread(writer.join)
+        assert ended.is_set()
+        assert left(opened) == []
