@@ -37,6 +37,8 @@ class ServeOptions:
     region: str = DEFAULT_REGION
     also_regions: tuple[str, ...] = ()
     archive: str | None = None  # an object store's URL; None: in the state directory
+    kms: str = "local"  # or "aws"
+    kms_default_key: str | None = None  # of AWS KMS: what is taken where no key is named
     manual_snapshot_quota: int = Quotas().manual_snapshots
     prove_every: datetime.timedelta | None = PROVE_EVERY  # None: no trial restores of its own accord
 
@@ -46,6 +48,10 @@ class ServeOptions:
                 raise CannotServe(
                     f"{region!r} is no region: its name has lower-case letters, digits and hyphens only"
                 )
+        if self.kms_default_key is not None and self.kms != "aws":
+            raise CannotServe(
+                "--kms-default-key is for --kms aws; the local key ring makes its own default key"
+            )
         if len(set(self.regions)) < len(self.regions):
             raise CannotServe("a region is named twice by --region and --also-region")
 

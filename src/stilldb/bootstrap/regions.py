@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+from stilldb.bootstrap.keyservices import KeyServices
 from stilldb.control.context import Control, Quotas
 from stilldb.control.ports import Store
 from stilldb.domain.names import Deployment, Scope
@@ -18,7 +19,6 @@ from stilldb.node.host import LocalHost
 from stilldb.node.tls import Authority
 from stilldb.postgres import Programs
 from stilldb.util import files
-from stilldb.volume.keyring import LocalKeyring
 from stilldb.volume.keyrings import EveryAccount
 from stilldb.volume.kmsnames import KmsNames
 from stilldb.volume.layout import Layout
@@ -59,7 +59,7 @@ class Region:
     """The ports of a region, the same for all its accounts."""
 
     name: str
-    keyring: pathlib.Path  # of all regions: a copy from another one is opened with that one's key
+    keys: KeyServices
     volumes: LocalVolumes
     gateways: LocalGateways
     host: LocalHost
@@ -72,7 +72,7 @@ class Region:
             volumes=self.volumes,
             gateways=self.gateways,
             host=self.host,
-            kms=KmsNames(LocalKeyring(self.keyring, account, self.name)),
+            kms=KmsNames(self.keys.of(Scope(account, self.name))),
             quotas=quotas,
         )
 
@@ -83,19 +83,18 @@ async def open_regions(
     authority: Authority,
     notify: Callable[[Notice], None],
     archives: Mapping[str, ObjectStore],
+    keys: KeyServices,
 ) -> dict[str, Region]:
     """The regions, ready for volumes; the first makes the template that all copy. ``archives`` that are elsewhere."""
     regions: dict[str, Region] = {}
-    keyring = next(iter(found.values())).state / "kms"
-    keys = EveryAccount(lambda scope: LocalKeyring(keyring, scope.account, scope.region))
     for name, layout in found.items():
         store = archives.get(name)
         volumes = LocalVolumes(
-            layout, programs, store=store, remote=store is not None, kms=keys, notify=notify
+            layout, programs, store=store, remote=store is not None, kms=EveryAccount(keys.of), notify=notify
         )
         await volumes.prepare()
         gateways = LocalGateways(layout.state / "gateways", layout.state / "log")
-        regions[name] = Region(name, keyring, volumes, gateways, LocalHost(layout, authority))
+        regions[name] = Region(name, keys, volumes, gateways, LocalHost(layout, authority))
     return regions
 
 

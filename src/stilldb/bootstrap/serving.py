@@ -26,6 +26,7 @@ from stilldb.awsapi.keys import DamagedKeys, KeyFile
 from stilldb.awsapi.verbjobs import VerbJobs
 from stilldb.bootstrap.application import application
 from stilldb.bootstrap.archives import open_archives
+from stilldb.bootstrap.keyservices import AwsKeys, LocalKeys
 from stilldb.bootstrap.options import CannotServe, ServeOptions, keys_file, resolved, serving_file
 from stilldb.bootstrap.regions import layouts, not_served, open_regions
 from stilldb.bootstrap.toolboxes import Toolboxes
@@ -177,7 +178,8 @@ async def _plane(
         places = layouts(layout, options.regions)
         notices = Notices()
         archives = await open_archives(options.archive, options.regions, store, used=bool(scopes))
-        regions = await open_regions(places, found, authority, notices, archives)
+        kms = AwsKeys(options.kms_default_key) if options.kms == "aws" else LocalKeys(layout.state / "kms")
+        regions = await open_regions(places, found, authority, notices, archives, kms)
         quotas = Quotas(manual_snapshots=options.manual_snapshot_quota)
         controls = Controls(
             store,

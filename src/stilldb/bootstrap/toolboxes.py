@@ -17,7 +17,6 @@ from stilldb.control.transfers import Transfers
 from stilldb.domain.names import Scope
 from stilldb.postgres import Programs
 from stilldb.util.log import event
-from stilldb.volume.keyring import LocalKeyring
 from stilldb.volume.layout import Layout
 from stilldb.volume.looks import LocalLooks
 from stilldb.volume.parcels import LocalParcels
@@ -69,12 +68,11 @@ class Toolboxes:
     def _make(self, scope: Scope) -> Tools:
         control, region = self._controls.of(scope), self._regions[scope.region]
         looks = self._looks[scope.region]
-        keyring = LocalKeyring(region.keyring, scope.account, scope.region)
         parcels = LocalParcels(
             self._layouts[scope.region].scratch / "imports" / scope.account,
             region.volumes.archive,
             region.volumes.forget,
-            keyring,
+            region.keys.of(scope),
         )
         return Tools(
             control=control,
@@ -82,7 +80,7 @@ class Toolboxes:
             proofs=Proofs(control, looks, every=self._every, turn=self._turns[scope.region]),
             transfers=Transfers(control, parcels),
             archives=region.volumes,
-            keyring=keyring,
+            keyring=region.keys.keyring(scope),
         )
 
     async def _begin(self, scope: Scope, tools: Tools) -> None:

@@ -50,6 +50,13 @@ class Auth(StrEnum):
     ANY = "any"
 
 
+class Kms(StrEnum):
+    """Who holds the KMS keys."""
+
+    LOCAL = "local"
+    AWS = "aws"
+
+
 @cli.command()
 def serve(
     state_dir: StateDir = DEFAULT_STATE,
@@ -76,6 +83,15 @@ def serve(
             envvar="STILLDB_ARCHIVE",
         ),
     ] = None,
+    kms: Annotated[
+        Kms,
+        typer.Option(
+            help="local: a key ring in the state directory. aws: AWS KMS, by this process' credentials."
+        ),
+    ] = Kms.LOCAL,
+    kms_default_key: Annotated[
+        str | None, typer.Option(help="Of AWS KMS: the key that is taken where no other is named.")
+    ] = None,
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,
@@ -99,6 +115,8 @@ def serve(
             region=region,
             also_regions=tuple(also_region or ()),
             archive=archive,
+            kms=kms,
+            kms_default_key=kms_default_key,
             manual_snapshot_quota=manual_snapshot_quota,
             prove_every=datetime.timedelta(hours=prove_every) if prove_every else None,
         )

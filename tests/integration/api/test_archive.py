@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from support import s3
 from support.service import Service, service, wait_until
@@ -84,3 +85,34 @@ def test_a_store_that_is_none_or_does_not_answer_is_refused_at_its_first_use(
         assert it.process is not None
         assert it.process.wait(60) == 1
         assert message in it.log.read_text()
+
+
+def test_keys_in_aws_kms_encrypt_and_close() -> None:
+    with s3.aws_server() as endpoint:
+        kms = s3.client("kms", endpoint)
+        default, other = (kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2))
+        arguments = ("--region", s3.REGION, "--kms", "aws", "--kms-default-key", default)
+        with service(*arguments, started=False) as it:
+            it.start(
+                AWS_ENDPOINT_URL_KMS=endpoint,
+                AWS_ACCESS_KEY_ID=s3.ACCESS_KEY,
+                AWS_SECRET_ACCESS_KEY=s3.SECRET_KEY,
+            )
+            assert it.create_cluster("alpha", StorageEncrypted=True)["KmsKeyId"] == default
+            assert it.create_cluster("beta", StorageEncrypted=True, KmsKeyId=other)["KmsKeyId"] == other
+            it.create_snapshot("one", "beta")
+            assert it.restore("gamma", "one")["KmsKeyId"] == other
+            kms.disable_key(KeyId=other.rpartition("/")[2])  # moto takes no ARN here
+            with pytest.raises(ClientError) as refused:
+                it.restore("delta", "one")
+            assert refused.value.response["Error"]["Code"] == "KMSKeyNotAccessibleFault"
+            told = it.command("keyring", "list")
+            assert told.returncode == 1
+            assert "AWS KMS" in told.stderr
+
+
+def test_a_default_key_is_for_aws_only() -> None:
+    with service("--kms-default-key", "alias/x", started=False) as it:
+        it.spawn()
+        assert it.died() == 1
+        assert "--kms-default-key is for --kms aws" in it.log.read_text()
