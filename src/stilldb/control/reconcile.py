@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import datetime
 import logging
 
-from stilldb.control import automated, events, instances
+from stilldb.control import automated, events, gauges, instances
 from stilldb.control.context import Control, Controls
 from stilldb.control.ports import Transaction
 from stilldb.control.views import InstanceView, instance_view
@@ -197,6 +198,7 @@ class Reconciler:
 
 
 async def _maintain_one(control: Control, cluster: Cluster) -> None:
+    pause = 0.0
     try:
         retention = datetime.timedelta(days=cluster.backup_retention_period)
         await control.volumes.maintain(cluster.volume, retention=retention)
@@ -205,7 +207,11 @@ async def _maintain_one(control: Control, cluster: Cluster) -> None:
             control.windows[cluster.resource_id] = window
     except (VolumeError, Fault) as error:  # a fault: the KMS key is closed
         log.warning(event("maintenance failed", cluster=cluster.identifier, reason=error))
-        await asyncio.sleep(MAINTAIN_EVERY)
+        pause = MAINTAIN_EVERY
+    with contextlib.suppress(VolumeError, Fault):
+        scope = Scope(control.deployment.account, control.deployment.region)
+        gauges.archive_seen(scope, cluster.identifier, await control.volumes.archive_state(cluster.volume))
+    await asyncio.sleep(pause)
 
 
 async def _tend(control: Control) -> None:

@@ -14,6 +14,7 @@ from stilldb.awsapi import callers
 from stilldb.awsapi.keys import AccessKey
 from stilldb.awsapi.scrape import Scrape
 from stilldb.control import gauges
+from stilldb.domain.volumes import ArchiveState, VolumeKey
 from stilldb.util.metrics import REGISTRY
 from support.api import GOOD, TwinApi
 from support.signing import BODY, KEY, REGION, SECRET, signed
@@ -178,3 +179,29 @@ def test_every_metric_is_in_the_documentation() -> None:
         assert family.documentation.endswith("."), family.name
     assert "stilldb_clusters" in names
     assert [name for name in sorted(names) if f"`{name}`" not in documented] == []
+
+
+async def test_how_far_an_archive_is_behind_is_told(api: TwinApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = made(api)
+    await api.cluster("alpha")
+
+    async def behind(key: VolumeKey) -> ArchiveState:
+        return ArchiveState(3, 48 << 20, 61.5, 1, "the bucket does not answer")
+
+    monkeypatch.setattr(api.plane.volumes, "archive_state", behind)
+    api.plane.volumes.failing["maintain"] = 1  # the lag is told all the more when the care of a volume fails
+    here = {"account": "123456789012", "region": "us-east-1", "cluster": "alpha"}
+
+    async def told() -> bool:
+        found = await samples(app)
+        return (
+            value(found, "stilldb_archive_lag_segments", **here) == 3
+            and value(found, "stilldb_archive_lag_bytes", **here) == 48 << 20
+            and value(found, "stilldb_archive_lag_seconds", **here) == 61.5
+            and value(found, "stilldb_archive_gaps", **here) == 1
+        )
+
+    await until(told, seconds=20)
+    await api("DeleteDBCluster", DBClusterIdentifier="alpha", SkipFinalSnapshot=True)
+    await api.becomes("DBCluster", "alpha", "gone")
+    assert not any(name.startswith("stilldb_archive") for name, _ in await samples(app))
