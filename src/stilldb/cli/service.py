@@ -176,15 +176,19 @@ class Service:
             self.attempt("CloseLook", look_id=opened["look_id"])
 
     def _keep(self, opened: dict[str, Any], ended: threading.Event, lost: threading.Event) -> None:
-        """Renew the lease; sets ``lost`` when the service says that there is none."""
+        """Renew the lease; sets ``lost`` when the service says that there is none, or has said nothing for as long as it lasts."""
+        renewed = time.monotonic()
         while not ended.wait(opened["lease_seconds"] / 4):
             try:
                 self.call("RenewLook", look_id=opened["look_id"])
+                renewed = time.monotonic()
             except Refused:
                 lost.set()
                 return
-            except BotoCoreError:
-                continue  # it may be there again before the lease ends
+            except BotoCoreError:  # it may be there again before the lease ends
+                if time.monotonic() - renewed > opened["lease_seconds"]:
+                    lost.set()
+                    return
 
 
 def _refused(status: int, content: bytes) -> Refused:
