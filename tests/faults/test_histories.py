@@ -12,12 +12,14 @@ import pathlib
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from stilldb.domain.volumes import RestoreTarget, SnapshotTarget, TimeTarget, VolumeKey
 from stilldb.util import processes
 from stilldb.volume.settings import VolumeSettings
+from support.s3 import aws_server, s3_store
 from support.volumes import KEY, become, connected, numbers, open_volumes, restored, state_directory, take
 
 STEPS = 30
@@ -28,11 +30,12 @@ _SETTINGS = VolumeSettings(heartbeat_every=0.2, spread_checkpoints=False, base_a
 class History:
     """One volume, and what is to be true of it."""
 
-    def __init__(self, state: pathlib.Path, seed: int) -> None:
+    def __init__(self, state: pathlib.Path, seed: int, **store: Any) -> None:
         self.chance = random.Random(seed)
         self.told: list[str] = []
         self._state = state
-        self._volumes = open_volumes(state, _SETTINGS)
+        self._store = store
+        self._volumes = open_volumes(state, _SETTINGS, **store)
         self._rows: set[int] = set()
         self._snapshots: dict[str, set[int]] = {}
         self._moments: dict[datetime.datetime, set[int]] = {}
@@ -155,7 +158,7 @@ class History:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await volume._disconnect()
-        self._volumes = open_volumes(self._state, _SETTINGS)
+        self._volumes = open_volumes(self._state, _SETTINGS, **self._store)
 
     async def _stop(self) -> None:
         await self._volumes.hold(KEY, "test")
@@ -201,21 +204,29 @@ class History:
         await self._volumes.destroy(KEY, retain_until=None)
         for name in self._snapshots:
             await self._volumes.forget(KEY, name)
-        left = [path for path in (self._state / "archive").rglob("*") if path.is_file()]
-        assert left == []
+        assert [entry.key async for entry in self._volumes.archive(KEY).store.list("")] == []
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(int(os.environ.get("STILLDB_SEEDS", "3"))))
 async def test_whatever_happens_snapshots_and_moments_stay_what_they_were(seed: int) -> None:
     with state_directory() as state:
-        history = History(state, seed)
-        try:
-            await history.begin()
-            await history.run()
-            await history.end()
-        except BaseException:
-            print(*history.told, sep="\n")
-            raise
-        finally:
-            await history.close()
+        await _lived(History(state, seed))
+
+
+@pytest.mark.timeout(600)
+async def test_whatever_happens_with_archives_in_s3() -> None:
+    with aws_server() as endpoint, state_directory() as state:
+        await _lived(History(state, 7, store=s3_store(endpoint), remote=True))
+
+
+async def _lived(history: History) -> None:
+    try:
+        await history.begin()
+        await history.run()
+        await history.end()
+    except BaseException:
+        print(*history.told, sep="\n")
+        raise
+    finally:
+        await history.close()

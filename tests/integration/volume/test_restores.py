@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import pathlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from stilldb.domain.volumes import RestoreTarget, SnapshotTarget, TimeTarget, VolumeError, VolumeKey
 from stilldb.volume.local import LocalVolumes
 from stilldb.volume.settings import VolumeSettings
+from support.s3 import s3_store
 from support.volumes import KEY, state_directory, take, volumes
 
 SECOND = VolumeKey("cluster-SECOND", 1)
@@ -25,6 +27,14 @@ _ALWAYS_DUE = 1 << 60  # an LSN far beyond
 def state() -> Iterator[pathlib.Path]:
     with state_directory() as path:
         yield path
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Where the archives lie: in the state directory, or in a bucket of a real S3 server."""
+    if request.param == "local":
+        return {}
+    return {"store": s3_store(request.getfixturevalue("endpoint")), "remote": True}
 
 
 @contextlib.asynccontextmanager
@@ -87,8 +97,8 @@ def quick() -> VolumeSettings:
     return VolumeSettings(heartbeat_every=0.2, spread_checkpoints=False)
 
 
-async def test_a_chain_of_base_backups_is_combined(state: pathlib.Path) -> None:
-    async with volumes(state, SECOND, settings=quick()) as opened:
+async def test_a_chain_of_base_backups_is_combined(state: pathlib.Path, store: dict[str, Any]) -> None:
+    async with volumes(state, SECOND, settings=quick(), **store) as opened:
         await begin(opened)
         for step in range(1, 4):
             async with connected(opened, KEY) as connection:
@@ -109,9 +119,9 @@ async def test_a_chain_of_base_backups_is_combined(state: pathlib.Path) -> None:
         assert not opened._of(SECOND).paths.recovery_wal.exists()
 
 
-async def test_moments_of_three_generations(state: pathlib.Path) -> None:
+async def test_moments_of_three_generations(state: pathlib.Path, store: dict[str, Any]) -> None:
     """What was committed before the moment is there, what came after is not; a recovered volume is recovered again."""
-    async with volumes(state, SECOND, THIRD, settings=quick()) as opened:
+    async with volumes(state, SECOND, THIRD, settings=quick(), **store) as opened:
         await begin(opened)
         async with connected(opened, KEY) as connection:
             await fill(connection, 10_001, 10_001)
@@ -134,9 +144,11 @@ async def test_moments_of_three_generations(state: pathlib.Path) -> None:
         assert timeline == 3
 
 
-async def test_the_last_moment_of_an_archive_that_is_closed(state: pathlib.Path) -> None:
+async def test_the_last_moment_of_an_archive_that_is_closed(
+    state: pathlib.Path, store: dict[str, Any]
+) -> None:
     """No commit follows it, and PostgreSQL would refuse such a target: all there is belongs to it."""
-    async with volumes(state, SECOND, settings=quick()) as opened:
+    async with volumes(state, SECOND, settings=quick(), **store) as opened:
         await begin(opened)
         async with connected(opened, KEY) as connection:
             await fill(connection, 10_001, 10_001)
@@ -152,8 +164,10 @@ async def test_the_last_moment_of_an_archive_that_is_closed(state: pathlib.Path)
         await opened.purge(KEY)
 
 
-async def test_a_moment_before_every_base_backup_is_refused(state: pathlib.Path) -> None:
-    async with volumes(state, SECOND, settings=quick()) as opened:
+async def test_a_moment_before_every_base_backup_is_refused(
+    state: pathlib.Path, store: dict[str, Any]
+) -> None:
+    async with volumes(state, SECOND, settings=quick(), **store) as opened:
         before = datetime.datetime.now(datetime.UTC)
         await begin(opened)
         with pytest.raises(VolumeError, match="no base backup"):
@@ -162,8 +176,10 @@ async def test_a_moment_before_every_base_backup_is_refused(state: pathlib.Path)
 
 
 @pytest.mark.parametrize("what", ["part", "segment"])
-async def test_damage_is_named_and_nothing_is_left(state: pathlib.Path, what: str) -> None:
-    async with volumes(state, SECOND, settings=quick()) as opened:
+async def test_damage_is_named_and_nothing_is_left(
+    state: pathlib.Path, store: dict[str, Any], what: str
+) -> None:
+    async with volumes(state, SECOND, settings=quick(), **store) as opened:
         await begin(opened)
         await take(opened, "one")
         async with connected(opened, KEY) as connection:
@@ -182,8 +198,7 @@ async def test_damage_is_named_and_nothing_is_left(state: pathlib.Path, what: st
                 spooled.unlink()
         damaged = bytearray(await archive.store.get(key))
         damaged[len(damaged) // 2] ^= 1
-        path = opened._layout.archive_root / key
-        path.write_bytes(damaged)
+        await archive.store.put(key, bytes(damaged))
         with pytest.raises(VolumeError, match=key.rsplit("/", 1)[1]):
             await restore(opened, SECOND, SnapshotTarget("one"))
         assert not opened._of(SECOND).paths.root.exists()

@@ -1,4 +1,4 @@
-"""One S3 and KMS server for the tests of this directory."""
+"""One S3 and KMS server for the tests of this directory and those below."""
 
 from __future__ import annotations
 
