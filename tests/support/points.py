@@ -1,7 +1,11 @@
-"""Failpoints whose tests run on twins (unit/control/test_backup_steps.py), not on the whole service (faults)."""
+"""Failpoints whose tests do not run on the whole service (faults)."""
 
 from __future__ import annotations
 
+# On a file system of their own: integration/volume/test_clone.py.
+ON_VOLUMES = ("clone.linked", "clone.placed")
+
+# On twins: unit/control/test_backup_steps.py.
 ON_TWINS = (
     "stop-cluster.servers",
     "purge-retained.forget",

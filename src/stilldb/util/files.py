@@ -77,6 +77,23 @@ def copy_file(source: pathlib.Path, target: pathlib.Path, owner: tuple[int, int]
     return size
 
 
+class CannotShare(OSError):
+    """The file system can't share blocks between two files."""
+
+
+def share_file(source: pathlib.Path, target: pathlib.Path, owner: tuple[int, int] | None) -> int:
+    """Make a file of the blocks of another one, mode 0600; returns its size in bytes, raises CannotShare."""
+    with (
+        _descriptor(source, os.O_RDONLY) as reader,
+        _descriptor(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as writer,
+    ):
+        if not _clone(reader, writer):
+            raise CannotShare(errno.EOPNOTSUPP, "blocks can't be shared", str(target))
+        if owner is not None:
+            os.fchown(writer, *owner)
+        return os.fstat(writer).st_size
+
+
 def _clone(reader: int, writer: int) -> bool:
     try:
         fcntl.ioctl(writer, _FICLONE, reader)

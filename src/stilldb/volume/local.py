@@ -31,7 +31,7 @@ from stilldb.domain.volumes import (
 from stilldb.postgres import Programs, config, controlfile, lsn, template
 from stilldb.util import failpoints, files
 from stilldb.util.log import event
-from stilldb.volume import check, copies, datakeys, recover, snapshots, windows
+from stilldb.volume import check, clone, copies, datakeys, recover, snapshots, windows
 from stilldb.volume.archive import Archive
 from stilldb.volume.care import Care
 from stilldb.volume.check import Report
@@ -198,8 +198,20 @@ class LocalVolumes:
     async def clone(
         self, key: VolumeKey, *, source: VolumeKey, kms_key_arn: str | None, progress: Callable[[int], None]
     ) -> None:
-        """Refused: blocks are not shared here."""
-        raise VolumeError(f"{source.prefix} can't be cloned by copy-on-write: this StillDB shares no blocks")
+        """Make the volume from the present state of another one, with an archive of its own; PostgreSQL stopped afterwards."""
+        volume, origin = self._of(key), self._of(source)
+        async with volume.lifecycle:
+            if volume.paths.complete.exists():
+                return
+            async with self._whole_or_not_at_all(volume):
+                await clone.require_shared_blocks(self._layout, origin.paths, volume.paths)
+                await self._begin_archive(volume, kms_key_arn)
+                await clone.make(
+                    self._layout, origin, volume, self._settings.mark_within, _stepwise(progress)
+                )
+                await volume.start()
+                await self._completed(volume)
+        progress(100)
 
     async def destroy(self, key: VolumeKey, *, retain_until: datetime.datetime | None) -> None:
         """Stop everything and remove the data; of the archive stays what a snapshot pins and, until then, the rest."""

@@ -8,10 +8,10 @@ import dataclasses
 import datetime
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
-from stilldb.domain.volumes import TimeTarget, VolumeError
+from stilldb.domain.volumes import RestorePoint, TimeTarget, VolumeError
 from stilldb.postgres import UNREACHABLE, Server, lsn
 from stilldb.util import failpoints, files
 from stilldb.volume import backup, fetch, snapshots
@@ -33,7 +33,8 @@ _BUFFERS: Final = "shared_buffers"
 class _Plan:
     """One way to recover: from a chain of base backups, by these settings, with the WAL that ``wal`` brings."""
 
-    chain: Sequence[Base]
+    chain: Sequence[Base]  # empty where the data is there already
+    start: int  # LSN that replay starts from
     target: Mapping[str, str]  # PostgreSQL's settings
     timeline: int
     wal: Callable[[int], object]
@@ -67,6 +68,7 @@ async def recover(
 
     plan = _Plan(
         chain=manifest.chain,
+        start=manifest.base.start_lsn,
         # By name: recovery to the LSN of the very last record fails.
         target={"recovery_target_name": manifest.point.name},
         timeline=timeline,
@@ -120,6 +122,7 @@ async def _to_moment(
 ) -> None:
     plan = _Plan(
         chain=await source.chain_of(base),
+        start=base.start_lsn,
         target={"recovery_target_time": moment.time.isoformat(), "recovery_target_inclusive": "on"},
         timeline=base.timeline,
         wal=lambda number: source.segment(base.timeline, number),
@@ -150,7 +153,56 @@ async def _carry_out(
     for leftover in (target.draft, target.data):
         await asyncio.to_thread(files.remove_tree, leftover)
     layout.make(target.root)
-    first = lsn.segment_number(plan.base.start_lsn)
+    async with _wal_of(layout, source, plan, target) as prefetch:
+        if plan.base.form == "directory":
+            await _copy_plain(layout, source.directory(plan.base), target, server, plan.base.size, progress)
+        else:
+            await fetch.fetch(
+                source,
+                plan.chain,
+                target.draft,
+                server.programs,
+                lambda done, total: progress(_COPIED * done // total),
+            )
+        await failpoints.reach("restore.copied")
+        async with prefetch.running():
+            target.draft.rename(target.data)
+            await failpoints.reach("restore.placed")
+            await _replay(plan, target, server, prefetch, progress)
+
+
+async def replay(
+    layout: Layout,
+    source: Archive,
+    start: int,
+    point: RestorePoint,
+    target: VolumePaths,
+    server: Server,
+    progress: Callable[[int], None],
+) -> None:
+    """Replay ``source``'s WAL over a copy of the volume that ``target`` has as its data; the server runs then, promoted.
+
+    ``start``: the LSN where the copy began; its backup_label is in the data. Replay goes to the restore point.
+    """
+    plan = _Plan(
+        chain=(),
+        start=start,
+        target={"recovery_target_name": point.name},
+        timeline=point.timeline,
+        wal=lambda number: source.segment(point.timeline, number),
+        last=lsn.segment_number(max(point.lsn - 1, 0)),
+        until=point.lsn,
+    )
+    async with _wal_of(layout, source, plan, target) as prefetch, prefetch.running():
+        await _replay(plan, target, server, prefetch, progress)
+
+
+@contextlib.asynccontextmanager
+async def _wal_of(
+    layout: Layout, source: Archive, plan: _Plan, target: VolumePaths
+) -> AsyncIterator[Prefetch]:
+    """The place that the plan's WAL comes to, with room on the disk for everything; removed at the end."""
+    first = lsn.segment_number(plan.start)
     wal = 0 if plan.last is None else (plan.last + 1 - first) * lsn.SEGMENT_BYTES
     sizes = [base.size for base in plan.chain]
     fetch.require_space(target.root, sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + wal)
@@ -170,21 +222,7 @@ async def _carry_out(
                     f"the archive {source.keys.volume.prefix} lacks {lsn.history_name(plan.timeline)}"
                 )
             prefetch.add(lsn.history_name(plan.timeline), history)
-        if plan.base.form == "directory":
-            await _copy_plain(layout, source.directory(plan.base), target, server, plan.base.size, progress)
-        else:
-            await fetch.fetch(
-                source,
-                plan.chain,
-                target.draft,
-                server.programs,
-                lambda done, total: progress(_COPIED * done // total),
-            )
-        await failpoints.reach("restore.copied")
-        async with prefetch.running():
-            target.draft.rename(target.data)
-            await failpoints.reach("restore.placed")
-            await _replay(plan, target, server, prefetch, progress)
+        yield prefetch
     finally:
         await asyncio.to_thread(files.remove_tree, target.recovery_wal)
 
@@ -267,7 +305,7 @@ def _log_since(path: pathlib.Path, start: int) -> str:
 
 async def _until_promoted(plan: _Plan, server: Server, progress: Callable[[int], None]) -> None:
     """Wait for the end of recovery, telling how far replay is by the LSN replayed against the target's."""
-    begin = plan.base.start_lsn
+    begin = plan.start
     connection = await server.connect()  # read-only as soon as the data is consistent
     try:
         while True:
