@@ -24,7 +24,7 @@ from support.volumes import KEY, become, connected, numbers, open_volumes, resto
 
 STEPS = 30
 _DAY = datetime.timedelta(days=1)
-_SETTINGS = VolumeSettings(heartbeat_every=0.2, spread_checkpoints=False, base_after_bytes=1 << 20)
+_SETTINGS = VolumeSettings(heartbeat_every=0.2, base_after_bytes=1 << 20)
 
 
 class History:

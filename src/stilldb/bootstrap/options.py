@@ -40,6 +40,7 @@ class ServeOptions:
     kms: str = "local"  # or "aws"
     kms_default_key: str | None = None  # of AWS KMS: what is taken where no key is named
     manual_snapshot_quota: int = Quotas().manual_snapshots
+    replay_limit_mb: int = 512  # of WAL, that a restore of any snapshot or moment may have to replay
     prove_every: datetime.timedelta | None = PROVE_EVERY  # None: no trial restores of its own accord
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from stilldb.volume.kmsnames import KmsNames
 from stilldb.volume.layout import Layout
 from stilldb.volume.local import LocalVolumes
 from stilldb.volume.objects.store import ObjectStore
+from stilldb.volume.settings import VolumeSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,13 +85,20 @@ async def open_regions(
     notify: Callable[[Notice], None],
     archives: Mapping[str, ObjectStore],
     keys: KeyServices,
+    settings: VolumeSettings,
 ) -> dict[str, Region]:
     """The regions, ready for volumes; the first makes the template that all copy. ``archives`` that are elsewhere."""
     regions: dict[str, Region] = {}
     for name, layout in found.items():
         store = archives.get(name)
         volumes = LocalVolumes(
-            layout, programs, store=store, remote=store is not None, kms=EveryAccount(keys.of), notify=notify
+            layout,
+            programs,
+            settings,
+            store=store,
+            remote=store is not None,
+            kms=EveryAccount(keys.of),
+            notify=notify,
         )
         await volumes.prepare()
         gateways = LocalGateways(layout.state / "gateways", layout.state / "log")

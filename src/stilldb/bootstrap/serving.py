@@ -44,6 +44,7 @@ from stilldb.node.tls import Authority
 from stilldb.postgres import programs
 from stilldb.util import files
 from stilldb.volume.layout import Layout
+from stilldb.volume.settings import VolumeSettings
 
 
 @contextlib.contextmanager
@@ -179,7 +180,8 @@ async def _plane(
         notices = Notices()
         archives = await open_archives(options.archive, options.regions, store, used=bool(scopes))
         kms = AwsKeys(options.kms_default_key) if options.kms == "aws" else LocalKeys(layout.state / "kms")
-        regions = await open_regions(places, found, authority, notices, archives, kms)
+        settings = VolumeSettings.replaying(options.replay_limit_mb)
+        regions = await open_regions(places, found, authority, notices, archives, kms, settings)
         quotas = Quotas(manual_snapshots=options.manual_snapshot_quota)
         controls = Controls(
             store,

@@ -95,6 +95,13 @@ def serve(
     manual_snapshot_quota: Annotated[
         int, typer.Option(help="How many manual snapshots there can be.", min=1)
     ] = 100,
+    replay_limit_mb: Annotated[
+        int,
+        typer.Option(
+            help="MB of write-ahead log that any restore may have to replay: how often base backups come.",
+            min=32,
+        ),
+    ] = 512,
     prove_every: Annotated[
         float,
         typer.Option(
@@ -118,6 +125,7 @@ def serve(
             kms=kms,
             kms_default_key=kms_default_key,
             manual_snapshot_quota=manual_snapshot_quota,
+            replay_limit_mb=replay_limit_mb,
             prove_every=datetime.timedelta(hours=prove_every) if prove_every else None,
         )
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -177,7 +177,6 @@ class Care:
             scratch=self._layout.make(volume.paths.root),
             parent=parent,
             gently=gently,
-            spread=gently and self._settings.spread_checkpoints,
         )
         volume.in_progress.add(request.base_id)
         try:

@@ -38,7 +38,7 @@ from support.volumes import (
 )
 
 NEW = VolumeKey("cluster-NEW", 1)
-QUICK = VolumeSettings(spread_checkpoints=False, heartbeat_every=0.2)
+QUICK = VolumeSettings(heartbeat_every=0.2)
 MIB = 1 << 20
 
 

@@ -94,7 +94,7 @@ async def begin(opened: LocalVolumes) -> None:
 
 
 def quick() -> VolumeSettings:
-    return VolumeSettings(heartbeat_every=0.2, spread_checkpoints=False)
+    return VolumeSettings(heartbeat_every=0.2)
 
 
 async def test_a_chain_of_base_backups_is_combined(state: pathlib.Path, store: dict[str, Any]) -> None:
@@ -203,3 +203,23 @@ async def test_damage_is_named_and_nothing_is_left(
             await restore(opened, SECOND, SnapshotTarget("one"))
         assert not opened._of(SECOND).paths.root.exists()
         assert await opened.archive(SECOND).bases() == []
+
+
+async def test_no_snapshot_needs_more_wal_than_the_limit(state: pathlib.Path) -> None:
+    """Base backups come of themselves while 240 MiB are written, so that none of many snapshots replays more than 96 MiB."""
+    limit = 96
+    async with volumes(state, settings=VolumeSettings.replaying(limit)) as opened:
+        await opened.create(KEY, kms_key_arn=None)
+        async with connected(opened, KEY) as connection:
+            await connection.execute("CREATE TABLE t (n int PRIMARY KEY, x text STORAGE EXTERNAL)")
+            for step in range(30):
+                await connection.execute(
+                    "INSERT INTO t SELECT $1 * 1000 + n, repeat(md5(n::text), 256) FROM generate_series(1, 1000) n",
+                    step,
+                )
+                await take(opened, f"s{step}")
+                await asyncio.sleep(0.5)
+        manifests = [await opened.archive(KEY).manifest(f"s{step}") for step in range(30)]
+        replayed = [manifest.point.lsn - manifest.base.start_lsn for manifest in manifests]
+        assert max(replayed) <= limit << 20
+        assert len({manifest.base.base_id for manifest in manifests}) > 3

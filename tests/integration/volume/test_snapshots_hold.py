@@ -18,7 +18,7 @@ from stilldb.volume.local import LocalVolumes
 from stilldb.volume.settings import VolumeSettings
 from support.volumes import DAY, KEY, state_directory, take, volumes
 
-OFTEN = VolumeSettings(base_after_bytes=8 << 20, spread_checkpoints=False)
+OFTEN = VolumeSettings(base_after_bytes=8 << 20)
 NOTHING_RETAINED = datetime.timedelta(0)
 
 

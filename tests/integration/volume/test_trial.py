@@ -34,7 +34,7 @@ from stilldb.volume.scratch import Scratch
 from stilldb.volume.settings import VolumeSettings
 from support.volumes import KEY, become, connected, state_directory, take, volumes
 
-QUICK = VolumeSettings(spread_checkpoints=False)
+QUICK = VolumeSettings()
 _TABLES = """
 CREATE SCHEMA stilldb;
 CREATE TABLE stilldb.format (version int);

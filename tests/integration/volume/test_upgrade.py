@@ -23,7 +23,7 @@ from stilldb.volume.settings import VolumeSettings
 from support.volumes import KEY, connected, numbers, open_volumes, restored, state_directory, take, volumes
 
 NEW, OLD = VolumeKey("cluster-NEW", 1), VolumeKey("cluster-OLD", 1)
-QUICK = VolumeSettings(spread_checkpoints=False, base_after_bytes=8 << 20)
+QUICK = VolumeSettings(base_after_bytes=8 << 20)
 
 
 @pytest.fixture
