@@ -18,6 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 from stilldb.domain.volumes import SnapshotTarget, VolumeError, VolumeKey, VolumeState
+from stilldb.volume.keyring import LocalKeyring
 from stilldb.volume.local import LocalVolumes
 from support.points import ON_VOLUMES
 from support.volumes import KEY, become, connected, numbers, restored, state_directory, take, volumes
@@ -191,6 +192,33 @@ async def test_a_clone_of_a_clone(sharing: pathlib.Path) -> None:
         assert await numbers(opened, SECOND) == [*range(1, 111)]
         await fill(opened, 111, 111, SECOND)
         assert await opened.archive(CLONE).bases() == []
+
+
+async def test_a_clone_of_an_encrypted_volume(sharing: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The archive of the clone is under a key of its own."""
+    ring = LocalKeyring(tmp_path / "keys", "123456789012", "eu-west-1")
+    theirs, ours = await ring.create("alias/theirs"), await ring.create("alias/ours")
+    async with volumes(sharing, CLONE, SECOND, kms=ring) as opened:
+        await opened.create(KEY, kms_key_arn=theirs.arn)
+        connection = await connected(opened)
+        await connection.execute("CREATE TABLE t (n int PRIMARY KEY, x text)")
+        await connection.close()
+        await fill(opened, 1, 100)
+        await opened.clone(CLONE, source=KEY, kms_key_arn=ours.arn, progress=lambda _: None)
+        assert await numbers(opened, CLONE) == [*range(1, 101)]
+        keys = (await opened.archive(CLONE).record()).keys
+        assert [key.kms_key_arn for key in keys] == [ours.arn]
+
+
+async def test_a_volume_whose_archive_has_a_gap_is_not_cloned(sharing: pathlib.Path) -> None:
+    async with volumes(sharing, CLONE) as opened:
+        await begin(opened, 100)
+        for task in opened._of(KEY).tasks:  # nobody mends it
+            task.cancel()
+        opened._of(KEY).open_gap("the store was away")
+        with pytest.raises(VolumeError, match=r"lacks WAL .the store was away.: it is cloned when"):
+            await opened.clone(CLONE, source=KEY, kms_key_arn=None, progress=lambda _: None)
+        await refused(opened)
 
 
 _ATTEMPT = """
