@@ -142,7 +142,7 @@ def _listed(data: pathlib.Path, *, with_wal: bool) -> tuple[list[pathlib.Path], 
     """The directories, parents first, and files that belong to a copy, relative to ``data``."""
     emptied = _EMPTIED if with_wal else _EMPTIED | {_WAL}
     found: tuple[list[pathlib.Path], list[pathlib.Path]] = ([], [])
-    for root, folders, names in os.walk(data):
+    for root, folders, names in os.walk(data, onerror=_require_gone):
         place = pathlib.Path(root).relative_to(data)
         if str(place) == _TABLESPACES and (folders or names):
             raise VolumeError(f"{data} has tablespaces, which lie elsewhere: it can't be cloned")
@@ -155,6 +155,12 @@ def _listed(data: pathlib.Path, *, with_wal: bool) -> tuple[list[pathlib.Path], 
             place / name for name in names if name not in _LEFT_OUT and not name.startswith(_TEMPORARY)
         )
     return found
+
+
+def _require_gone(error: OSError) -> None:
+    """A directory that can't be read must not look empty; that of a database that was dropped meanwhile is gone."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _share_some(

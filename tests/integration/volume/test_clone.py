@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -20,13 +21,13 @@ import pytest
 from stilldb.domain.volumes import SnapshotTarget, VolumeError, VolumeKey, VolumeState
 from stilldb.volume.keyring import LocalKeyring
 from stilldb.volume.local import LocalVolumes
-from support.points import ON_VOLUMES
 from support.volumes import KEY, become, connected, numbers, restored, state_directory, take, volumes
 
 CLONE = VolumeKey("cluster-CLONE", 1)
 SECOND = VolumeKey("cluster-SECOND", 1)
 _SIZE = 3 << 30  # bytes, of a sparse file
 _KILLED = 137
+_POINTS = ("clone.linked", "clone.placed")
 _OWN = 100 << 20  # bytes: more than a new volume needs for WAL of its own, less than the data of these tests
 
 
@@ -231,7 +232,7 @@ asyncio.run(opened.clone(VolumeKey("cluster-CLONE", 1), source=KEY, kms_key_arn=
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
-@pytest.mark.parametrize("point", ON_VOLUMES)
+@pytest.mark.parametrize("point", _POINTS)
 async def test_a_clone_that_was_killed_is_made_again(
     sharing: pathlib.Path, point: str, running: bool
 ) -> None:
@@ -257,7 +258,7 @@ async def test_a_clone_that_was_killed_is_made_again(
         assert len(await numbers(opened)) == (110 if running else 100)
 
 
-@pytest.mark.parametrize("point", ON_VOLUMES)
+@pytest.mark.parametrize("point", _POINTS)
 async def test_a_clone_that_fails_leaves_nothing(
     sharing: pathlib.Path, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,3 +306,23 @@ async def test_a_source_that_is_not_there(sharing: pathlib.Path) -> None:
         with pytest.raises(VolumeError, match="is not there"):
             await opened.clone(CLONE, source=KEY, kms_key_arn=None, progress=lambda _: None)
         assert not opened._of(CLONE).paths.root.exists()
+
+
+async def test_a_directory_that_cant_be_read_is_not_taken_for_an_empty_one(
+    sharing: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def broken(path: str | int) -> object:
+        if isinstance(path, str) and path.endswith("/data/base"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return scandir(path)
+
+    async with volumes(sharing, CLONE) as opened:
+        await begin(opened, 100)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "scandir", broken)
+            with pytest.raises(VolumeError, match=r"could not be cloned.*Input/output error"):
+                await opened.clone(CLONE, source=KEY, kms_key_arn=None, progress=lambda _: None)
+        await clone(opened)
+        assert await numbers(opened, CLONE) == [*range(1, 101)]
