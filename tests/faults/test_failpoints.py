@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.invariants import settled
-from support.points import ON_TWINS, ON_VOLUMES
+from support.points import ON_CHAINS, ON_TWINS, ON_VOLUMES
 from support.service import Service, service
 
 SOURCE = pathlib.Path(__file__).parents[2] / "src" / "stilldb"
@@ -31,6 +31,7 @@ POINTS = {
     "create-snapshot.verify": "create-snapshot",
     "create-snapshot.publish": "create-snapshot",
     "copy-snapshot.copy": "copy-snapshot",
+    "restore.fetched": "restore",
     "restore.copied": "restore",
     "restore.placed": "restore",
     "restore.promoted": "restore",
@@ -75,7 +76,7 @@ def test_every_failpoint_of_the_source_is_tested() -> None:
         )
         for step in _steps((SOURCE / "control" / f"{module}.py").read_text(), kind.partition("-")[0])
     }
-    assert named | steps == {*POINTS, *ON_TWINS, *ON_VOLUMES}
+    assert named | steps == {*POINTS, *ON_TWINS, *ON_VOLUMES, *ON_CHAINS}
 
 
 def _steps(source: str, verb: str) -> list[str]:

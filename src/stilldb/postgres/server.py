@@ -136,14 +136,8 @@ class Server:
 
     async def _clear_leftovers(self) -> None:
         """After a kill -9: fence orphaned backends, then remove the lock files that would forbid a start."""
-        deadline = time.monotonic() + 10
-        while orphans := processes.with_working_directory(self.data):
-            for pid in orphans:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            if time.monotonic() > deadline:
-                raise VolumeError(f"processes {orphans} of an earlier PostgreSQL in {self.data} do not end")
-            await asyncio.sleep(_POLL)
+        if orphans := await processes.evict(self.data):
+            raise VolumeError(f"processes {orphans} of an earlier PostgreSQL in {self.data} do not end")
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         for leftover in self.sockets.glob(".s.PGSQL.*"):
             leftover.unlink()

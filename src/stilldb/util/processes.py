@@ -131,13 +131,30 @@ def with_working_directory(directory: pathlib.Path) -> list[int]:
     return [pid for pid in pids if working_directory(pid) == str(directory)]
 
 
+async def evict(directory: pathlib.Path, within: float = 10.0) -> list[int]:
+    """Kill whatever stands in ``directory``; returns the pids that would not end within so many seconds."""
+    deadline = time.monotonic() + within
+    while standing := with_working_directory(directory):
+        for pid in standing:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            break
+        await asyncio.sleep(_POLL)
+    return standing
+
+
 async def run(
     command: Sequence[str | os.PathLike[str]],
     *,
     run_as: tuple[int, int] | None = None,
     nice: int = 0,
+    directory: pathlib.Path = pathlib.Path("/"),
 ) -> tuple[int, str]:
-    """Run a program to its end: exit code, and what it printed. Cancelled, it is killed first."""
+    """Run a program to its end: exit code, and what it printed. Cancelled, it is killed first.
+
+    ``directory``: where it stands, by which ``evict`` finds it when this process was killed.
+    """
     uid, gid = run_as or (None, None)
     # A plain Popen: event loops differ in what they can do about users.
     child = subprocess.Popen(
@@ -148,7 +165,7 @@ async def run(
         user=uid,
         group=gid,
         extra_groups=[] if run_as else None,
-        cwd="/",
+        cwd=directory,
     )
     talking = asyncio.get_running_loop().run_in_executor(None, child.communicate)
     try:

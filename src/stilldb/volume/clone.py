@@ -59,7 +59,7 @@ async def require_shared_blocks(layout: Layout, source: VolumePaths, target: Vol
 async def make(
     layout: Layout, source: Volume, target: Volume, within: float, progress: Callable[[int], None]
 ) -> None:
-    """Make ``target``'s data; its server runs afterwards, promoted, when the source does, and else it is to be started.
+    """Make ``target``'s data, flushed; its server is stopped afterwards.
 
     ``within``: seconds that the archive may take to hold the clone point. What an earlier attempt left is thrown away.
     """

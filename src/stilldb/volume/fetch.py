@@ -1,6 +1,7 @@
 """The base backups of a chain out of the store into one data directory: parts in parallel, unpacked as they come, combined.
 
 Every byte is verified by its container (see ``Archive``), so the directory is what PostgreSQL gave when it was backed up.
+Failpoints: restore.fetched (every part is there, unpacked), restore.combined (of a chain: one data directory).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import Programs
-from stilldb.util import files, processes
+from stilldb.util import failpoints, files, processes
 from stilldb.volume.archive import Archive
 from stilldb.volume.manifest import Base
 from stilldb.volume.objects.store import Unavailable
@@ -39,6 +40,20 @@ def require_space(place: pathlib.Path, needed: int, floor: int = _FLOOR) -> None
         )
 
 
+def parts_of(target: pathlib.Path) -> pathlib.Path:
+    """Where the base backups of a chain are unpacked that ``target`` is made of."""
+    return target.with_name(target.name + ".parts")
+
+
+async def clear(target: pathlib.Path) -> None:
+    """Remove what an earlier attempt left of ``target`` and beside it, whose programs may still write."""
+    parts = parts_of(target)
+    if busy := await processes.evict(parts):
+        raise VolumeError(f"processes {busy} of an earlier restore into {target} do not end")
+    for leftover in (parts, target):
+        await asyncio.to_thread(files.remove_tree, leftover)
+
+
 async def fetch(
     archive: Archive,
     chain: Sequence[Base],
@@ -46,7 +61,7 @@ async def fetch(
     programs: Programs,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Make ``target`` of a full base backup and the incremental ones on it; beside it lies ``<target>.parts`` meanwhile.
+    """Make ``target``, which must not be there, of a full base backup and the incremental ones on it.
 
     Tells the bytes done and their sum. Raises VolumeError.
     """
@@ -60,6 +75,7 @@ async def fetch(
     try:
         if len(chain) == 1:
             await _unpack(archive, chain[0], target, programs, fetched)
+            await failpoints.reach("restore.fetched")
         else:
             await _combine(archive, chain, target, programs, fetched)
     except OSError as error:
@@ -107,13 +123,13 @@ async def _combine(
     programs: Programs,
     fetched: Callable[[int], None],
 ) -> None:
-    parts = target.with_name(target.name + ".parts")
-    await asyncio.to_thread(files.remove_tree, parts)
+    parts = parts_of(target)
     files.make_directory(parts, 0o700, programs.run_as)
     try:
         folders = [parts / base.base_id for base in chain]
         for base, folder in zip(chain, folders, strict=True):
             await _unpack(archive, base, folder, programs, fetched)
+        await failpoints.reach("restore.fetched")
         # The inputs are thrown away, so that the output may share their files.
         linked = int(programs.version.partition(".")[0]) >= _LINKS
         command = [
@@ -124,8 +140,9 @@ async def _combine(
             "--manifest-checksums=NONE",
             *(["--link"] if linked else []),
         ]
-        code, output = await processes.run(command, run_as=programs.run_as)
+        code, output = await processes.run(command, run_as=programs.run_as, directory=parts)
         if code != 0:
             raise VolumeError(f"pg_combinebackup failed: {output.strip()}")
+        await failpoints.reach("restore.combined")
     finally:
         await asyncio.to_thread(files.remove_tree, parts)

@@ -113,7 +113,7 @@ class VolumePaths:
 
     @property
     def recovery_wal(self) -> pathlib.Path:
-        """The WAL that a restore replays: symbolic links into the source's archive."""
+        """The WAL that a restore replays, fetched ahead."""
         return self.root / "recovery-wal"
 
     @property

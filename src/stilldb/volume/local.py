@@ -1,7 +1,6 @@
 """Cluster volumes on this host's disk: ``control.ports.Volumes`` on PostgreSQL servers and their streamed archives.
 
-Failpoints, each after the step it is named for: volume.copied, volume.started, volume.backed-up, backup.copied,
-backup.flushed, restore.copied, restore.placed, restore.promoted.
+Failpoints, each after the step it is named for: volume.copied, volume.started, volume.backed-up, restore.promoted.
 """
 
 from __future__ import annotations
@@ -191,7 +190,6 @@ class LocalVolumes:
                 else:
                     await recover.recover_to(self._layout, archive, target, volume.paths, volume.server, told)
                 await failpoints.reach("restore.promoted")
-                await volume.start()
                 await self._completed(volume)
         progress(100)
 

@@ -23,10 +23,10 @@ _POLL: Final = 0.02
 _END, _FAILED, _ASKED = "end", "failed", "asked"
 
 # Exit codes above 125 end the recovery; 1 says that there is no such file. A hard link: the directory and its files are ours
-# alone, and PostgreSQL may take a file for itself when it is done with it.
+# alone, and PostgreSQL may take a file for itself when it is done with it. Nobody waits longer than the directory is there.
 _COMMAND: Final = (
     'f={folder}/%f; case %f in *.history) test -e "$f" && exec ln -f "$f" %p; exit 1;; esac; echo %f > {folder}/asked; '
-    'while :; do test -e "$f" && exec ln -f "$f" %p; test -e {folder}/failed && exit 255; '
+    'while :; do test -e "$f" && exec ln -f "$f" %p; test -e {folder}/failed && exit 255; test -d {folder} || exit 255; '
     'if test -e {folder}/end; then test -e "$f" && exec ln -f "$f" %p; exit 1; fi; sleep 0.02; done'
 )
 

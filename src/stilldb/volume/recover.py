@@ -1,4 +1,7 @@
-"""Recovery of a snapshot or a moment into a new data directory: fetch the base backups, replay to the target, promote."""
+"""Recovery of a snapshot or a moment into a new data directory: fetch the base backups, replay to the target, promote.
+
+Failpoints: restore.copied (the data of the base backups is there), restore.placed (as the data directory).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from stilldb.volume import backup, fetch, snapshots
 from stilldb.volume.archive import Archive
 from stilldb.volume.layout import Layout, VolumePaths
 from stilldb.volume.manifest import Base, Manifest
-from stilldb.volume.prefetch import Prefetch
+from stilldb.volume.prefetch import Fetch, Prefetch
 
 _COPIED: Final = 80  # percent of the progress that the copy stands for; replay is the rest
 _LOOK_EVERY: Final = 0.02  # seconds between looks at the replayed LSN
@@ -26,7 +29,6 @@ _RECOVERY: Final = "SELECT pg_is_in_recovery() AS recovering, pg_last_wal_replay
 # What PostgreSQL's log says when it met no commit after the moment, and when the base backup ended after it.
 _NOTHING_LATER: Final = "recovery ended before configured recovery target was reached"
 _TOO_EARLY: Final = "before consistent recovery point"
-_BUFFERS: Final = "shared_buffers"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +39,10 @@ class _Plan:
     start: int  # LSN that replay starts from
     target: Mapping[str, str]  # PostgreSQL's settings
     timeline: int
-    wal: Callable[[int], object]
+    wal: Fetch
     last: int | None  # number of the last segment; None: as far as there are any
-    until: int | None  # LSN that is to be reached, for the progress
+    known: int  # number of the last segment that the archive had
+    until: int  # LSN that is to be reached; of a moment, a guess
 
     @property
     def base(self) -> Base:
@@ -53,8 +56,10 @@ async def recover(
     target: VolumePaths,
     server: Server,
     progress: Callable[[int], None],
+    *,
+    keep: bool = True,
 ) -> None:
-    """Make ``target`` from ``source``'s snapshot and leave its server running, promoted, writable.
+    """Make ``target`` from ``source``'s snapshot: promoted, its server stopped cleanly, and flushed if it is to ``keep``.
 
     A target that an earlier attempt left is thrown away first. The source is only read.
     """
@@ -74,9 +79,12 @@ async def recover(
         timeline=timeline,
         wal=wal,
         last=last,
+        known=last,
         until=manifest.point.lsn,
     )
     await _carry_out(layout, source, plan, target, server, progress)
+    if keep:
+        await _flush(target)
 
 
 async def recover_to(
@@ -91,11 +99,16 @@ async def recover_to(
 
     The caller knows that the moment lies in the archive's window. Raises VolumeError where the WAL up to it has a hole.
     """
-    fitting = [base for base in await source.bases() if _finished(base) <= moment.time]
-    for base in reversed(fitting):
-        with contextlib.suppress(_BaseTooLate):
-            await _to_moment(layout, source, base, moment, target, server, progress)
-            return
+    bases = await source.bases()
+    following: Base | None = None
+    for base in reversed(bases):
+        if _finished(base) <= moment.time:
+            with contextlib.suppress(_BaseTooLate):
+                plan = await _to_moment(source, base, following, moment)
+                await _carry_out(layout, source, plan, target, server, progress)
+                await _flush(target)
+                return
+        following = base
     raise VolumeError(f"no base backup of {source.keys.volume.prefix} ended before {moment.time.isoformat()}")
 
 
@@ -111,35 +124,19 @@ class _NothingLater(VolumeError):
     """No commit after the moment is in the archive: all there is belongs to the moment."""
 
 
-async def _to_moment(
-    layout: Layout,
-    source: Archive,
-    base: Base,
-    moment: TimeTarget,
-    target: VolumePaths,
-    server: Server,
-    progress: Callable[[int], None],
-) -> None:
-    plan = _Plan(
+async def _to_moment(source: Archive, base: Base, following: Base | None, moment: TimeTarget) -> _Plan:
+    """From a base backup to a moment, which comes before ``following`` ended, if that is one."""
+    known = max((await source.segments()).get(base.timeline, {-1}))
+    return _Plan(
         chain=await source.chain_of(base),
         start=base.start_lsn,
         target={"recovery_target_time": moment.time.isoformat(), "recovery_target_inclusive": "on"},
         timeline=base.timeline,
         wal=lambda number: source.segment(base.timeline, number),
         last=None,
-        until=None,
+        known=known,
+        until=(known + 1) * lsn.SEGMENT_BYTES if following is None else following.end_lsn,
     )
-    known = max((await source.segments()).get(base.timeline, {-1}))
-    try:
-        await _carry_out(layout, source, plan, target, server, progress)
-    except _NothingLater as ended:
-        if ended.args[1] <= known:
-            raise VolumeError(
-                f"the archive {source.keys.volume.prefix} lacks WAL segment "
-                f"{lsn.segment_name(base.timeline, ended.args[1])}, which comes before {moment.time.isoformat()}"
-            ) from ended
-        everything = dataclasses.replace(plan, target={})
-        await _carry_out(layout, source, everything, target, server, progress)
 
 
 async def _carry_out(
@@ -150,8 +147,8 @@ async def _carry_out(
     server: Server,
     progress: Callable[[int], None],
 ) -> None:
-    for leftover in (target.draft, target.data):
-        await asyncio.to_thread(files.remove_tree, leftover)
+    await fetch.clear(target.draft)
+    await asyncio.to_thread(files.remove_tree, target.data)
     layout.make(target.root)
     async with _wal_of(layout, source, plan, target) as prefetch:
         if plan.base.form == "directory":
@@ -180,21 +177,24 @@ async def replay(
     server: Server,
     progress: Callable[[int], None],
 ) -> None:
-    """Replay ``source``'s WAL over a copy of the volume that ``target`` has as its data; the server runs then, promoted.
+    """Replay ``source``'s WAL over a copy of the volume that ``target`` has as its data; then it is promoted, stopped, flushed.
 
     ``start``: the LSN where the copy began; its backup_label is in the data. Replay goes to the restore point.
     """
+    last = lsn.segment_number(max(point.lsn - 1, 0))
     plan = _Plan(
         chain=(),
         start=start,
         target={"recovery_target_name": point.name},
         timeline=point.timeline,
         wal=lambda number: source.segment(point.timeline, number),
-        last=lsn.segment_number(max(point.lsn - 1, 0)),
+        last=last,
+        known=last,
         until=point.lsn,
     )
     async with _wal_of(layout, source, plan, target) as prefetch, prefetch.running():
         await _replay(plan, target, server, prefetch, progress)
+    await _flush(target)
 
 
 @contextlib.asynccontextmanager
@@ -203,7 +203,7 @@ async def _wal_of(
 ) -> AsyncIterator[Prefetch]:
     """The place that the plan's WAL comes to, with room on the disk for everything; removed at the end."""
     first = lsn.segment_number(plan.start)
-    wal = 0 if plan.last is None else (plan.last + 1 - first) * lsn.SEGMENT_BYTES
+    wal = max(plan.until - plan.start, 0) + lsn.SEGMENT_BYTES
     sizes = [base.size for base in plan.chain]
     fetch.require_space(target.root, sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + wal)
     prefetch = Prefetch(
@@ -212,7 +212,7 @@ async def _wal_of(
         timeline=plan.timeline,
         first=first,
         last=plan.last,
-        fetch=plan.wal,  # type: ignore[arg-type]
+        fetch=plan.wal,
     )
     try:
         if plan.timeline != 1:
@@ -261,6 +261,28 @@ async def _replay(
     signal_file.touch(mode=0o600)
     if server.programs.run_as is not None:
         os.chown(signal_file, *server.programs.run_as)
+    try:
+        await _run(plan, plan.target, server, prefetch, progress)
+    except _NothingLater as error:
+        assert prefetch.ended_at is not None
+        if prefetch.ended_at <= plan.known:
+            name = lsn.segment_name(plan.timeline, prefetch.ended_at)
+            raise VolumeError(
+                f"the archive lacks WAL segment {name}, which comes before {_told(plan)}"
+            ) from error
+        # On with the same WAL, to its end: a commit that arrived since belongs to another moment.
+        await _run(plan, {}, server, prefetch, progress)
+    await server.stop()
+
+
+async def _run(
+    plan: _Plan,
+    target: Mapping[str, str],
+    server: Server,
+    prefetch: Prefetch,
+    progress: Callable[[int], None],
+) -> None:
+    """Let PostgreSQL replay to a target and promote itself."""
     logged = _size(server.log)
     try:
         await server.start(
@@ -269,8 +291,10 @@ async def _replay(
                 # Never "latest": the timeline is the one of the base backup and of the target.
                 "recovery_target_timeline": str(plan.timeline),
                 "recovery_target_action": "promote",
-                _BUFFERS: _buffers(),
-                **plan.target,
+                "shared_buffers": _buffers(),
+                # Nothing counts before the end, and then all of it is flushed at once.
+                "fsync": "off",
+                **target,
             }
         )
         await _until_promoted(plan, server, progress)
@@ -278,12 +302,21 @@ async def _replay(
         if prefetch.failure is not None:
             raise prefetch.failure from error
         told = _log_since(server.log, logged)
+        await server.stop()  # it is on its way
         if _TOO_EARLY in told:
             raise _BaseTooLate(f"{plan.base.base_id} ended after the moment") from error
-        if _NOTHING_LATER in told and plan.last is None:
-            await server.stop()
-            raise _NothingLater("no commit after the moment is archived", prefetch.ended_at) from error
+        if _NOTHING_LATER in told and plan.last is None and target:
+            raise _NothingLater("no commit after the moment is archived") from error
         raise
+
+
+async def _flush(target: VolumePaths) -> None:
+    """What was copied, written and renamed with fsync off outlives a crash of the machine from here on."""
+    await asyncio.to_thread(files.flush_filesystem, target.root)
+
+
+def _told(plan: _Plan) -> str:
+    return next(iter(plan.target.values()), "its end")
 
 
 def _buffers() -> str:
@@ -312,13 +345,12 @@ async def _until_promoted(plan: _Plan, server: Server, progress: Callable[[int],
             row = await connection.fetchrow(_RECOVERY)
             if not row["recovering"]:
                 return
-            if row["replayed"] is not None and plan.until is not None:
+            if row["replayed"] is not None:
                 done = int(row["replayed"]) - begin
                 total = max(plan.until - begin, 1)
                 progress(min(99, _COPIED + done * (99 - _COPIED) // total))
             await asyncio.sleep(_LOOK_EVERY)
     except UNREACHABLE as error:
-        wanted = ", ".join(plan.target.values()) or "its end"
-        raise VolumeError(f"recovery to {wanted} broke off: {server.log_tail()}") from error
+        raise VolumeError(f"recovery to {_told(plan)} broke off: {server.log_tail()}") from error
     finally:
         connection.terminate()

@@ -99,8 +99,6 @@ class Scratch:
         name = _name(_LOOK, source, snapshot_id)
         try:
             server = await self._restored(name, source, snapshot_id, nice=0, progress=progress)
-            # Recovery runs with settings of its own, such as its buffers.
-            await server.stop()
             await server.start()
         except OSError as error:
             await self._remove(name)
@@ -126,7 +124,7 @@ class Scratch:
     async def _restored(
         self, name: str, source: VolumeKey, snapshot_id: str, *, nice: int, progress: Progress
     ) -> Server:
-        """Restore it under ``name``; its server runs. The caller removes it, whatever happens. Raises Flaw for what is damaged."""
+        """Restore it under ``name``; its server is stopped. The caller removes it, whatever happens. Raises Flaw for what is damaged."""
         archive = self._archive_of(source)
         await self._remove(name)  # which an earlier process may have left after all
         paths, server = self._place(name, nice)
@@ -134,7 +132,7 @@ class Scratch:
             manifest = await archive.manifest(snapshot_id)
             self._coming[name] = _takes(manifest)
             fetch.require_space(self._layout.scratch, sum(self._coming.values()), _FREE)
-            await recover.recover(self._layout, archive, manifest, paths, server, progress)
+            await recover.recover(self._layout, archive, manifest, paths, server, progress, keep=False)
         except VolumeError as error:
             hindrance = trial.hindrance(error, server)
             if not hindrance:

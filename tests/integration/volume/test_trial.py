@@ -204,6 +204,7 @@ async def test_damage_in_the_data_itself_is_found(
         await examine(server, *args)
 
     async def broken_index(server: Server, *args: Any) -> None:
+        await server.start()
         connection = await server.connect()
         await connection.execute("SET default_transaction_read_only = off")
         await connection.execute("SET allow_system_table_mods = on")
@@ -222,6 +223,7 @@ async def test_damage_in_the_data_itself_is_found(
         await examine(server, *args)
 
     async def missing_table(server: Server, *args: Any) -> None:
+        await server.start()
         connection = await server.connect()
         await connection.execute("SET default_transaction_read_only = off")
         await connection.execute("DROP TABLE stilldb.c2")
