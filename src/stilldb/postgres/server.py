@@ -105,26 +105,28 @@ class Server:
 
     async def start(self, extra: Mapping[str, str] | None = None) -> None:
         """Start, unless it runs, and wait until it takes connections; raises VolumeError with the log's last lines."""
+        spawned = None
         if self.process() is None:
             await self._clear_leftovers()
             options = [part for name, value in (extra or {}).items() for part in ("-c", f"{name}={value}")]
-            processes.spawn(
+            spawned = processes.spawn(
                 [self.programs["postgres"], "-D", str(self.data), *options],
                 log=self.log,
                 run_as=self.programs.run_as,
                 nice=self.nice,
             )
-        await self.wait_ready()
+        await self._wait_ready(spawned)
 
-    async def wait_ready(self) -> None:
-        """Wait for the end of start-up."""
+    async def _wait_ready(self, spawned: Process | None) -> None:
+        """Wait for the end of start-up, or of the process that was spawned for it."""
         deadline = time.monotonic() + START_WITHIN
         missing_since: float | None = None
         while (status := self.status()) != "ready":
             now = time.monotonic()
             # A moment passes before a new postmaster has written its pid file.
             missing_since = None if status is not None else missing_since or now
-            if now > deadline or (missing_since is not None and now > missing_since + 2.0):
+            ended = spawned is not None and not processes.alive(spawned)
+            if now > deadline or ended or (missing_since is not None and now > missing_since + 2.0):
                 raise VolumeError(f"PostgreSQL in {self.data} did not start: {self.log_tail()}")
             await asyncio.sleep(_POLL)
 

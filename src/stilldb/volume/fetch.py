@@ -60,6 +60,8 @@ async def fetch(
     target: pathlib.Path,
     programs: Programs,
     progress: Callable[[int, int], None],
+    *,
+    nice: int = 0,
 ) -> None:
     """Make ``target``, which must not be there, of a full base backup and the incremental ones on it.
 
@@ -77,7 +79,7 @@ async def fetch(
             await _unpack(archive, chain[0], target, programs, fetched)
             await failpoints.reach("restore.fetched")
         else:
-            await _combine(archive, chain, target, programs, fetched)
+            await _combine(archive, chain, target, programs, fetched, nice)
     except OSError as error:
         raise VolumeError(f"the base backup could not be unpacked: {error}") from error
     (target / _MANIFEST).unlink(missing_ok=True)
@@ -122,6 +124,7 @@ async def _combine(
     target: pathlib.Path,
     programs: Programs,
     fetched: Callable[[int], None],
+    nice: int,
 ) -> None:
     parts = parts_of(target)
     files.make_directory(parts, 0o700, programs.run_as)
@@ -140,7 +143,7 @@ async def _combine(
             "--manifest-checksums=NONE",
             *(["--link"] if linked else []),
         ]
-        code, output = await processes.run(command, run_as=programs.run_as, directory=parts)
+        code, output = await processes.run(command, run_as=programs.run_as, nice=nice, directory=parts)
         if code != 0:
             raise VolumeError(f"pg_combinebackup failed: {output.strip()}")
         await failpoints.reach("restore.combined")

@@ -160,6 +160,7 @@ async def _carry_out(
                 target.draft,
                 server.programs,
                 lambda done, total: progress(_COPIED * done // total),
+                nice=server.nice,
             )
         await failpoints.reach("restore.copied")
         async with prefetch.running():

@@ -54,7 +54,8 @@ class Unpacker:
         except tarfile.HeaderError as error:
             raise VolumeError(f"a base backup is no tar stream: {error}") from error
         relative = pathlib.PurePosixPath(info.name)
-        if relative.is_absolute() or ".." in relative.parts or not (info.isreg() or info.isdir()):
+        known = (info.isreg() or info.isdir()) and info.size >= 0
+        if relative.is_absolute() or ".." in relative.parts or not known:
             raise VolumeError(f"a base backup holds {info.name!r}, which no base backup has")
         path = self._folder / relative
         if info.isdir():

@@ -74,6 +74,14 @@ def test_plain_files_only(tmp_path: pathlib.Path, kind: bytes) -> None:
         unpacked(packed(info), tmp_path / "data", 10_000)
 
 
+def test_no_size_is_negative(tmp_path: pathlib.Path) -> None:
+    header = bytearray(tarfile.TarInfo("base/odd").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 12  # -1 in the form of numbers that are too large for octal digits
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * ord(" "))
+    with pytest.raises(VolumeError, match="base/odd"):
+        unpacked(bytes(header), tmp_path / "data", 512)
+
+
 @pytest.mark.parametrize("cut", [700, 5_000, 15_000])
 def test_a_stream_that_breaks_off(tmp_path: pathlib.Path, cut: int) -> None:
     with pytest.raises(VolumeError, match="cut off"):
