@@ -149,6 +149,4 @@ def purge(
     if as_json:
         output.emit(found)
     else:
-        typer.echo(
-            f"the backups of {cluster} are gone, {output.size(found['freed'])} freed; its snapshots stay"
-        )
+        typer.echo(f"the retained backups of {found['cluster']} are gone; its manual snapshots stay")
