@@ -191,7 +191,9 @@ def export(
 
 
 def _said(done: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(what, output.size(value)) if what == "bytes" else (what, value) for what, value in done.items()]
+    return [
+        ("of data", output.size(value)) if what == "bytes" else (what, value) for what, value in done.items()
+    ]
 
 
 def _dump(service: Service, name: str, directory: pathlib.Path, *, quiet: bool) -> dict[str, Any]:
