@@ -223,9 +223,12 @@ class Archive:
 
     # -- reading, verified
 
-    async def part(self, base: Base, number: int) -> bytes:
-        """Raw bytes of the tar stream of a base backup: its part ``number``, from 0."""
-        return await self._unsealed(self.keys.part(base.base_id, number))
+    async def part(self, base: Base, number: int) -> container.Opened:
+        """A part of the tar stream of a base backup, its ``number`` counted from 0."""
+        key = self.keys.part(base.base_id, number)
+        content = await self.get(key)
+        keys = await (await self.secrets()).opened()
+        return await asyncio.to_thread(container.open_sealed, key, content, keys=keys)
 
     async def backup_manifest(self, base: Base) -> bytes:
         """PostgreSQL's backup_manifest of a base backup."""

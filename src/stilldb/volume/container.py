@@ -24,7 +24,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import google_crc32c
 import zstandard
@@ -39,6 +39,7 @@ MAX_RAW = 64 << 20  # bytes
 _FIXED = struct.Struct(">8sBBBBHHQQ12s")
 _NONE, _ZSTD, _AES_GCM = 0, 1, 1
 _CRC, _NONCE, _TAG = 4, 12, 16  # bytes
+_PIECE = 1 << 18  # bytes
 
 
 class DamagedObject(VolumeError):
@@ -139,12 +140,42 @@ def unseal(name: str, content: bytes, *, keys: Callable[[str], DataKey] | None) 
     ``keys`` gives the data key of an id, and raises for one it does not have. With ``keys`` an object that is not encrypted
     is refused: else whoever can write to the store could put one in the place of an encrypted one.
     """
-    header = inspect(name, content)
-    body = _decrypted(header, keys)
-    raw = _unpacked(header, body[_CRC:])
-    if len(raw) != header.raw_size or _crc(raw) != body[:_CRC]:
-        raise DamagedObject(f"the object {name} is damaged: its content does not match its checksum")
+    opened = open_sealed(name, content, keys=keys)
+    raw = _unpacked(opened.header, opened.body[_CRC:])
+    opened.require(len(raw), _crc(raw))
     return raw
+
+
+def open_sealed(name: str, content: bytes, *, keys: Callable[[str], DataKey] | None) -> Opened:
+    """The same, but for the unpacking."""
+    header = inspect(name, content)
+    return Opened(header, _decrypted(header, keys))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """A container whose stored bytes are right, decrypted and still packed."""
+
+    header: Header
+    body: bytes
+
+    def pieces(self) -> Iterator[bytes]:
+        """The raw bytes in small pieces; raises DamagedObject after the last one at the latest.
+
+        For many objects this is far cheaper than one by one in a whole: no fresh memory is asked for.
+        """
+        size = crc = 0
+        for piece in _unpacked_pieces(self.header, memoryview(self.body)[_CRC:]):
+            size += len(piece)
+            crc = google_crc32c.extend(crc, piece)
+            yield piece
+        self.require(size, int(crc).to_bytes(_CRC, "big"))
+
+    def require(self, size: int, crc: bytes) -> None:
+        """Raise DamagedObject unless these are the raw bytes' size and checksum."""
+        if size != self.header.raw_size or crc != self.body[:_CRC]:
+            name = self.header.name
+            raise DamagedObject(f"the object {name} is damaged: its content does not match its checksum")
 
 
 def _decrypted(header: Header, keys: Callable[[str], DataKey] | None) -> bytes:
@@ -170,12 +201,26 @@ def _unpacked(header: Header, coded: bytes) -> bytes:
     if header.codec == _NONE:
         return coded
     try:
-        if zstandard.get_frame_parameters(coded).content_size != header.raw_size:
-            raise DamagedObject(f"the object {header.name} is damaged: it unpacks to another size")
-        unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_RAW)
+        unpacker = _unpacker(header, coded)
         return unpacker.decompress(coded, max_output_size=header.raw_size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamagedObject(f"the object {header.name} is damaged: {error}") from error
+
+
+def _unpacked_pieces(header: Header, coded: memoryview) -> Iterator[bytes]:
+    if header.codec == _NONE:
+        yield from (bytes(coded[at : at + _PIECE]) for at in range(0, len(coded), _PIECE))
+        return
+    try:
+        yield from _unpacker(header, coded).read_to_iter(coded, write_size=_PIECE)
+    except zstandard.ZstdError as error:
+        raise DamagedObject(f"the object {header.name} is damaged: {error}") from error
+
+
+def _unpacker(header: Header, coded: bytes | memoryview) -> zstandard.ZstdDecompressor:
+    if zstandard.get_frame_parameters(coded).content_size != header.raw_size:
+        raise DamagedObject(f"the object {header.name} is damaged: it unpacks to another size")
+    return zstandard.ZstdDecompressor(max_window_size=MAX_RAW)
 
 
 def _crc(*parts: bytes) -> bytes:

@@ -17,11 +17,12 @@ from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import Programs
 from stilldb.util import failpoints, files, processes
 from stilldb.volume.archive import Archive
+from stilldb.volume.container import Opened
 from stilldb.volume.manifest import Base
 from stilldb.volume.objects.store import Unavailable
 from stilldb.volume.unpack import Unpacker
 
-_AHEAD: Final = 3  # parts that are fetched and decompressed while one is unpacked
+_AHEAD: Final = 3  # parts that are fetched and decrypted while one is unpacked
 _FLOOR: Final = 256 << 20  # bytes of the disk that a restore leaves free
 _MANIFEST: Final = "backup_manifest"
 _LINKS: Final = 18  # the first PostgreSQL whose pg_combinebackup can link
@@ -89,7 +90,7 @@ async def _unpack(
     archive: Archive, base: Base, folder: pathlib.Path, programs: Programs, fetched: Callable[[int], None]
 ) -> None:
     unpacker = Unpacker(folder, programs.run_as)
-    coming: collections.deque[asyncio.Task[bytes]] = collections.deque()
+    coming: collections.deque[asyncio.Task[Opened]] = collections.deque()
     numbers = iter(range(base.parts))
     try:
         while True:
@@ -97,17 +98,22 @@ async def _unpack(
                 coming.append(asyncio.create_task(archive.part(base, number)))
             if not coming:
                 break
-            raw = await coming[0]
+            part = await coming[0]
             coming.popleft()
             # Shielded: the thread must have ended before its file is closed.
-            await _undisturbed(asyncio.create_task(asyncio.to_thread(unpacker.feed, raw)))
-            fetched(len(raw))
+            await _undisturbed(asyncio.create_task(asyncio.to_thread(_feed, unpacker, part)))
+            fetched(part.header.raw_size)
         unpacker.finish()
     finally:
         unpacker.close()
         for task in coming:
             task.cancel()
         await asyncio.gather(*coming, return_exceptions=True)
+
+
+def _feed(unpacker: Unpacker, part: Opened) -> None:
+    for piece in part.pieces():
+        unpacker.feed(piece)
 
 
 async def _undisturbed(task: asyncio.Task[None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tracemalloc
+from collections.abc import Callable
 
 import google_crc32c
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from stilldb.domain.volumes import VolumeError
 from stilldb.volume import container
-from stilldb.volume.container import DamagedObject, DataKey, inspect, is_sealed, seal, unseal
+from stilldb.volume.container import DamagedObject, DataKey, inspect, is_sealed, open_sealed, seal
 
 NAME = "cluster-A/1/wal/000000010000000000000001"
 KEY = DataKey("key-1", bytes(range(32)))
@@ -44,6 +45,18 @@ def keys(key_id: str) -> DataKey:
     if key_id != KEY.id:
         raise VolumeError(f"there is no data key {key_id}")
     return KEY
+
+
+def unseal(name: str, content: bytes, *, keys: Callable[[str], DataKey] | None) -> bytes:
+    """As a whole and in pieces: both give the same, or the same kind of error."""
+    try:
+        raw = container.unseal(name, content, keys=keys)
+    except VolumeError as error:
+        with pytest.raises(type(error)):
+            list(open_sealed(name, content, keys=keys).pieces())
+        raise
+    assert b"".join(open_sealed(name, content, keys=keys).pieces()) == raw
+    return raw
 
 
 def opened(content: bytes, *, encrypted: bool, name: str = NAME) -> bytes:
