@@ -40,6 +40,7 @@ _FIXED = struct.Struct(">8sBBBBHHQQ12s")
 _NONE, _ZSTD, _AES_GCM = 0, 1, 1
 _CRC, _NONCE, _TAG = 4, 12, 16  # bytes
 _PIECE = 1 << 18  # bytes
+_FED = 32 << 10  # packed bytes unpacked at a time
 
 
 class DamagedObject(VolumeError):
@@ -212,9 +213,13 @@ def _unpacked_pieces(header: Header, coded: memoryview) -> Iterator[bytes]:
         yield from (bytes(coded[at : at + _PIECE]) for at in range(0, len(coded), _PIECE))
         return
     try:
-        yield from _unpacker(header, coded).read_to_iter(coded, write_size=_PIECE)
+        unpacker = _unpacker(header, coded).decompressobj(write_size=_PIECE)
+        for at in range(0, len(coded), _FED):
+            yield unpacker.decompress(coded[at : at + _FED])
     except zstandard.ZstdError as error:
         raise DamagedObject(f"the object {header.name} is damaged: {error}") from error
+    if not unpacker.eof or unpacker.unused_data:
+        raise DamagedObject(f"the object {header.name} is damaged: it does not end where its frame does")
 
 
 def _unpacker(header: Header, coded: bytes | memoryview) -> zstandard.ZstdDecompressor:
