@@ -25,7 +25,8 @@ _END, _FAILED, _ASKED = "end", "failed", "asked"
 # Exit codes above 125 end the recovery; 1 says that there is no such file. A hard link: the directory and its files are ours
 # alone, and PostgreSQL may take a file for itself when it is done with it. Nobody waits longer than the directory is there.
 _COMMAND: Final = (
-    'f={folder}/%f; case %f in *.history) test -e "$f" && exec ln -f "$f" %p; exit 1;; esac; echo %f > {folder}/asked; '
+    'f={folder}/%f; case %f in *.history) test -e "$f" && exec ln -f "$f" %p; exit 1;; esac; '
+    "echo %f > {folder}/asked || exit 255; "
     'while :; do test -e "$f" && exec ln -f "$f" %p; test -e {folder}/failed && exit 255; test -d {folder} || exit 255; '
     'if test -e {folder}/end; then test -e "$f" && exec ln -f "$f" %p; exit 1; fi; sleep 0.02; done'
 )
@@ -63,6 +64,8 @@ class Prefetch:
         self._ahead = ahead
         files.remove_tree(folder)
         files.make_directory(folder, 0o700, owner)
+        for mark in (_END, _FAILED):
+            (folder / f"{mark}.draft").touch()
 
     @property
     def command(self) -> str:
@@ -105,7 +108,7 @@ class Prefetch:
                 number += 1
             await asyncio.gather(*tasks)
             if self.failure is None:
-                self._write(_END, b"")
+                self._say(_END)
         except OSError as error:
             self._fail(error)
         finally:
@@ -131,8 +134,11 @@ class Prefetch:
     def _fail(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = error
-            with contextlib.suppress(OSError):
-                self._write(_FAILED, b"")
+            self._say(_FAILED)
+
+    def _say(self, mark: str) -> None:
+        """The file is there already: the disk may be full, and PostgreSQL would wait for ever."""
+        (self._folder / f"{mark}.draft").rename(self._folder / mark)
 
     def _asked(self) -> int:
         """The number of the segment that was asked for last."""

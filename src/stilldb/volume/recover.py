@@ -224,6 +224,8 @@ async def _wal_of(
                 )
             prefetch.add(lsn.history_name(plan.timeline), history)
         yield prefetch
+    except OSError as error:  # such as a disk that is full after all
+        raise VolumeError(f"{target.root} could not be restored: {error}") from error
     finally:
         await asyncio.to_thread(files.remove_tree, target.recovery_wal)
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import errno
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,9 @@ from stilldb.volume import fetch
 from stilldb.volume.local import LocalVolumes
 from stilldb.volume.objects.faulty import FaultyStore, Operation, Wrong, trouble
 from stilldb.volume.objects.memory import MemoryStore
+from stilldb.volume.prefetch import Prefetch
 from stilldb.volume.settings import VolumeSettings
+from stilldb.volume.unpack import Unpacker
 from support.volumes import KEY, become, connected, numbers, restored, state_directory, take, volumes
 
 RESTORED = VolumeKey("cluster-RESTORED", 1)
@@ -238,6 +242,54 @@ async def test_a_store_that_lies_or_lost_something(state: pathlib.Path) -> None:
             assert standing_below(opened._of(RESTORED).paths.root) == []
             store.script = []
             await store.inner.put(key, content)
+        await require_whole(opened)
+
+
+async def test_a_disk_without_room_is_told_before_anything_is_fetched(
+    state: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FaultyStore(MemoryStore())
+    async with snapshot(state, store=store, remote=True) as opened:
+        chain = (await opened.archive(KEY).manifest(SNAPSHOT.snapshot_id)).chain
+        needed = sum(base.size for base in chain)
+        usage = shutil.disk_usage(state)
+        window = await opened.window(KEY)
+        assert window is not None
+        store.calls.clear()
+        with monkeypatch.context() as patched:
+            patched.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(256 << 20) + needed))
+            for target in (SNAPSHOT, TimeTarget(window.latest)):
+                with pytest.raises(VolumeError, match=r"the disk of .* has \d+ MiB free; this needs \d+ MiB"):
+                    await restored(opened, RESTORED, target)
+        parts = {opened.archive(KEY).keys.part(base.base_id, 0) for base in chain}
+        assert not parts & {key for operation, key in store.calls if operation is Operation.GET}
+        assert not opened._of(RESTORED).paths.root.exists()
+        await require_whole(opened)
+
+
+@pytest.mark.parametrize("writing", [(Unpacker, "feed"), (Prefetch, "_write")], ids=["data", "WAL"])
+async def test_a_disk_that_fills_up_meanwhile(
+    state: pathlib.Path, monkeypatch: pytest.MonkeyPatch, writing: tuple[type, str]
+) -> None:
+    async with snapshot(state) as opened:
+        kind, method = writing
+        write = getattr(kind, method)
+        room = 1
+
+        def full(*arguments: Any) -> None:
+            nonlocal room
+            room -= 1
+            if room < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a file")
+            write(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(kind, method, full)
+            with pytest.raises(VolumeError, match="No space left on device"):
+                await restored(opened, RESTORED, SNAPSHOT)
+        paths = opened._of(RESTORED).paths
+        assert not paths.root.exists()
+        assert standing_below(paths.root) == []
         await require_whole(opened)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import pathlib
+import shutil
 
 from stilldb.domain.volumes import VolumeError
 from stilldb.postgres import lsn
@@ -55,6 +58,29 @@ async def test_a_needed_segment_that_is_not_there_ends_the_recovery(tmp_path: pa
         assert await asked(prefetch, tmp_path, name_of(6)) == 255
     assert isinstance(prefetch.failure, VolumeError)
     assert name_of(6) in str(prefetch.failure)
+
+
+async def test_nobody_waits_when_nothing_more_can_be_written(tmp_path: pathlib.Path) -> None:
+    """Not for a segment that can't be placed, nor for one that can't be asked for, nor where there is no place any more."""
+
+    async def fetch(number: int) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    prefetch = of(tmp_path / "wal", fetch, last=6)
+    async with asyncio.timeout(5), prefetch.running():
+        assert await asked(prefetch, tmp_path, name_of(5)) == 255
+    assert isinstance(prefetch.failure, OSError)
+
+    prefetch = of(tmp_path / "wal", fetch, last=6)
+    (tmp_path / "wal" / "asked").mkdir()
+    async with asyncio.timeout(5):
+        assert await asked(prefetch, tmp_path, name_of(5)) == 255
+        prefetch = of(tmp_path / "wal", fetch, last=6)
+        waiting = asyncio.create_task(asked(prefetch, tmp_path, name_of(5)))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()
+        shutil.rmtree(tmp_path / "wal")
+        assert await waiting == 255
 
 
 async def test_the_end_of_the_archive_ends_a_search_for_a_moment(tmp_path: pathlib.Path) -> None:
