@@ -109,7 +109,7 @@ class Prefetch:
             await asyncio.gather(*tasks)
             if self.failure is None:
                 self._say(_END)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - as in _place
             self._fail(error)
         finally:
             for task in tasks:
