@@ -354,7 +354,7 @@ def clone_on_xfs(bench: Bench) -> None:
         bench.say("NOT RUN: a loopback XFS needs root and mkfs.xfs (Debian's xfsprogs)")
         return
     with (
-        _xfs(bench.directory / "xfs", bench.settings.huge_mb * 4) as mounted,
+        _xfs(bench.directory / "xfs", bench.settings.huge_mb * 4 + 3000) as mounted,
         bench.service_in(mounted) as service,
     ):
         source = Cluster.create(service, "source")
