@@ -10,7 +10,7 @@ import asyncio
 import collections
 import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from stilldb.domain.volumes import VolumeError
@@ -23,6 +23,7 @@ from stilldb.volume.objects.store import Unavailable
 from stilldb.volume.unpack import Unpacker
 
 _AHEAD: Final = 3  # parts that are fetched and decrypted while one is unpacked
+_AT_ONCE: Final = 2  # base backups of a chain that are unpacked
 _FLOOR: Final = 256 << 20  # bytes of the disk that a restore leaves free
 _MANIFEST: Final = "backup_manifest"
 _LINKS: Final = 18  # the first PostgreSQL whose pg_combinebackup can link
@@ -124,6 +125,27 @@ async def _undisturbed(task: asyncio.Task[None]) -> None:
         raise
 
 
+async def _unpack_all(
+    archive: Archive,
+    bases: Mapping[pathlib.Path, Base],
+    programs: Programs,
+    fetched: Callable[[int], None],
+) -> None:
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(base: Base, folder: pathlib.Path) -> None:
+        async with gate:
+            await _unpack(archive, base, folder, programs, fetched)
+
+    tasks = [asyncio.create_task(one(base, folder)) for folder, base in bases.items()]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _combine(
     archive: Archive,
     chain: Sequence[Base],
@@ -136,8 +158,7 @@ async def _combine(
     files.make_directory(parts, 0o700, programs.run_as)
     try:
         folders = [parts / base.base_id for base in chain]
-        for base, folder in zip(chain, folders, strict=True):
-            await _unpack(archive, base, folder, programs, fetched)
+        await _unpack_all(archive, dict(zip(folders, chain, strict=True)), programs, fetched)
         await failpoints.reach("restore.fetched")
         # The inputs are thrown away, so that the output may share their files.
         linked = int(programs.version.partition(".")[0]) >= _LINKS
