@@ -65,6 +65,7 @@ class MemoryVolumes:
         self.restored: dict[VolumeKey, RestoreTarget | str] = {}  # what it was made from; "clone" for a clone
         self.retentions: dict[VolumeKey, datetime.timedelta] = {}
         self.failing: dict[str, int] = {}
+        self.expected: set[tuple[VolumeKey, str]] = set()
         self.gates: dict[str, asyncio.Event] = {}
         self.marks: list[str] = []
         self.looked_at_windows = 0
@@ -146,6 +147,9 @@ class MemoryVolumes:
     def claim(self, key: VolumeKey, holder: str) -> None:
         if key in self.volumes:
             self.volumes[key].holders.add(holder)
+
+    def expect(self, source: VolumeKey, snapshot_id: str) -> None:
+        self.expected.add((source, snapshot_id))
 
     async def tidy(self) -> None:
         """Nothing runs here that nobody holds."""

@@ -130,6 +130,9 @@ class Volumes(Protocol):
     def claim(self, key: VolumeKey, holder: str) -> None:
         """Count ``holder`` among those that need PostgreSQL, without starting it."""
 
+    def expect(self, source: VolumeKey, snapshot_id: str) -> None:
+        """A snapshot that there is: what it needs is kept, also when the store's listing should not show it."""
+
     async def release(self, key: VolumeKey, holder: str) -> None:
         """``holder`` no longer needs PostgreSQL; the last release stops it cleanly, the archive complete."""
 

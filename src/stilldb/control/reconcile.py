@@ -19,7 +19,7 @@ from stilldb.control.views import InstanceView, instance_view
 from stilldb.domain import transitions
 from stilldb.domain.faults import Fault
 from stilldb.domain.names import Scope
-from stilldb.domain.resources import Cluster, ClusterStatus, Instance, InstanceStatus
+from stilldb.domain.resources import Cluster, ClusterStatus, Instance, InstanceStatus, Snapshot
 from stilldb.domain.volumes import VolumeError
 from stilldb.util.log import event
 
@@ -113,6 +113,9 @@ class Reconciler:
         for control, view in await self._watched():
             # Before any job runs: its release would stop the PostgreSQL of an instance that is yet to be adopted.
             control.volumes.claim(view.cluster.volume, instances.holder(view.instance))
+        # Nor is anything expired before it is known which snapshots there are.
+        for scope, row in await self._controls.store.run(lambda tx: tx.everywhere(Snapshot)):
+            self._controls.of(scope).volumes.expect(row.volume, row.snapshot_id)
         for volumes in self._controls.volumes.values():  # a region's volumes are of all its accounts
             await volumes.tidy()
         self._loops = [

@@ -46,7 +46,7 @@ class _Index:
     bases: dict[str, Base] | None = None
     sealed: dict[tuple[int, int], int] | None = None  # (timeline, number) -> bytes of the object
     record: ArchiveRecord | None = None
-    # Snapshots that were drafted or published here: a listing that lacks them is not believed.
+    # Snapshots that there are: a listing that lacks them is not believed.
     snapshots: set[str] = dataclasses.field(default_factory=set)
 
 
@@ -62,9 +62,11 @@ class Archive:
         kms: Kms | None = None,
         wrapped: Sequence[WrappedKey] | None = None,
         local_root: pathlib.Path | None = None,
+        snapshots: set[str] | None = None,
     ) -> None:
         """``wrapped``: the data keys, where they are known already; None: as the record has them.
 
+        ``snapshots``: the ids of those known so far; kept up to date.
         ``local_root``: the directory of a local store, in which base backups of format 1 can be read.
         """
         self.store = store
@@ -72,7 +74,7 @@ class Archive:
         self.spool = None if spool is None else Spool(spool)
         self._kms = kms
         self._local_root = local_root
-        self._index = _Index()
+        self._index = _Index(snapshots=set() if snapshots is None else snapshots)
         self._secrets = None if wrapped is None else DataKeys(kms, keys.volume, wrapped)
 
     def use_keys(self, wrapped: Sequence[WrappedKey]) -> None:
@@ -358,7 +360,8 @@ class Archive:
         await self.store.delete(doomed)
         if self._local_root is not None:
             await asyncio.to_thread(files.remove_tree, self._local_root / self.keys.root)
-        self._index = _Index()
+        self._index.snapshots.clear()
+        self._index = _Index(snapshots=self._index.snapshots)
 
     def remove_plain(self, base_id: str) -> None:
         """Remove what is left of a base backup of format 1; its empty directories no store knows."""

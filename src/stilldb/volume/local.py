@@ -6,6 +6,7 @@ Failpoints, each after the step it is named for: volume.copied, volume.started, 
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -72,6 +73,7 @@ class LocalVolumes:
         self._remote = remote
         self._notify = notify
         self._volumes: dict[VolumeKey, Volume] = {}
+        self._snapshots: dict[VolumeKey, set[str]] = collections.defaultdict(set)  # those that there are
         self._cares: dict[VolumeKey, Care] = {}
         self._template_lock = asyncio.Lock()
 
@@ -85,6 +87,7 @@ class LocalVolumes:
                 kms=self.kms,
                 notify=self._notify,
                 remote=self._remote,
+                snapshots=self._snapshots[key],
             )
             self._cares[key] = Care(volume, self._layout, self._programs, self._settings)
         return self._volumes[key]
@@ -356,6 +359,10 @@ class LocalVolumes:
     def claim(self, key: VolumeKey, holder: str) -> None:
         """Count ``holder`` among those that need PostgreSQL, without starting it."""
         self._of(key).holders.add(holder)
+
+    def expect(self, source: VolumeKey, snapshot_id: str) -> None:
+        """A snapshot that there is: what it needs is kept, also when the store's listing should not show it."""
+        self._snapshots[source].add(snapshot_id)
 
     async def tidy(self) -> None:
         """Stop every PostgreSQL that runs and that nobody claimed: what an interrupted job left."""

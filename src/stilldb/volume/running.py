@@ -60,6 +60,7 @@ class Volume:
         kms: Kms | None,
         notify: Callable[[Notice], None],
         remote: bool,
+        snapshots: set[str],
     ) -> None:
         self.key = key
         self.paths = layout.volume(key)
@@ -71,6 +72,7 @@ class Volume:
             kms=kms,
             local_root=None if remote else layout.archive_root,
             wrapped=wrapped_keys(self.paths.complete),
+            snapshots=snapshots,
         )
         self.shipper = Shipper(self.archive, self.spool, self.tell)
         self.moments = Moments(self.paths)

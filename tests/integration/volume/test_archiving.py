@@ -476,6 +476,26 @@ async def test_a_listing_that_lacks_a_snapshot_costs_nothing(state: pathlib.Path
         assert await numbers(opened, NEW) == [1, 2, 3, 4, 5]
 
 
+async def test_nor_does_one_that_a_new_process_meets_first(state: pathlib.Path) -> None:
+    """It has seen no snapshot made, but is told which there are; the cluster is gone, and only the manifest pins anything."""
+    store = FaultyStore(MemoryStore())
+    async with volumes(state, NEW, settings=QUICK, store=store) as opened:
+        await opened.create(KEY, kms_key_arn=None)
+        connection = await table(opened)
+        await write(connection, 1, 5)
+        await take(opened, "s")
+        await connection.close()
+        await opened.destroy(KEY, retain_until=None)
+        store.script.append(trouble(Wrong.LOST_ENTRY, Operation.LIST, keys="*/manifest.json", times=None))
+        later = open_volumes(state, QUICK, store=store)
+        later.expect(KEY, "s")
+        await later.expire(KEY)
+        await later.purge(KEY)
+        store.script.clear()
+        await restored(opened, NEW, SnapshotTarget("s"))
+        assert await numbers(opened, NEW) == [1, 2, 3, 4, 5]
+
+
 async def test_a_copy_in_another_store_outlives_everything(
     state: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

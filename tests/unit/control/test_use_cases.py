@@ -374,6 +374,16 @@ async def test_after_a_restart_available_is_observed_not_remembered(running: Pla
     assert await status(running, Cluster, "alpha") == "available"
 
 
+async def test_after_a_restart_the_volumes_are_told_which_snapshots_there_are(running: Plane) -> None:
+    await ready_cluster(running)
+    await snap(running)
+    await reaches(running, Snapshot, "one", "available")
+    running.volumes.expected.clear()
+    await running.restart()
+    (snapshot,) = await running.store.run(lambda tx: tx.find(Snapshot))
+    assert running.volumes.expected == {(snapshot.volume, snapshot.snapshot_id)}
+
+
 async def test_an_instance_that_dies_is_started_again(running: Plane) -> None:
     await ready_cluster(running)
     (key,) = running.volumes.volumes
