@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 import boto3
 import botocore.config
+import pymongo
 from botocore.exceptions import ClientError
 
 from support.volumes import state_directory
@@ -149,6 +150,33 @@ class Service:
             **more,
         )
         return self.cluster(name, "available") if wait else made["DBCluster"]
+
+    def create_instance(self, name: str, cluster: str = "alpha") -> dict[str, Any]:
+        """An instance of a cluster, available."""
+        self.client().create_db_instance(
+            DBInstanceIdentifier=name,
+            DBClusterIdentifier=cluster,
+            Engine="docdb",
+            DBInstanceClass="db.t3.medium",
+        )
+        return self.instance(name, "available")
+
+    @contextlib.contextmanager
+    def mongo(self, cluster: dict[str, Any] | None = None) -> Iterator[pymongo.MongoClient[Any]]:
+        """The master user's client of a cluster as described, else of alpha."""
+        described = self.client().describe_db_clusters
+        place = cluster or described(DBClusterIdentifier="alpha")["DBClusters"][0]
+        with pymongo.MongoClient(
+            place["Endpoint"],
+            place["Port"],
+            username="keeper",
+            password=PASSWORD,
+            tls=True,
+            tlsCAFile=str(self.state / "tls" / "ca-bundle.pem"),
+            directConnection=True,
+            retryWrites=False,
+        ) as client:
+            yield client
 
     def create_snapshot(self, name: str, cluster: str = "alpha", *, wait: bool = True) -> dict[str, Any]:
         """A snapshot, available when ``wait``."""

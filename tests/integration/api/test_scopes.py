@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
-import pymongo
 import pytest
 from botocore.exceptions import ClientError
 
@@ -54,16 +53,7 @@ def available(
 
 @contextlib.contextmanager
 def documents(it: Service, cluster: dict[str, Any]) -> Iterator[Any]:
-    with pymongo.MongoClient(
-        cluster["Endpoint"],
-        cluster["Port"],
-        username="keeper",
-        password=PASSWORD,
-        tls=True,
-        tlsCAFile=str(it.state / "tls" / "ca-bundle.pem"),
-        directConnection=True,
-        retryWrites=False,
-    ) as client:
+    with it.mongo(cluster) as client:
         yield client.atlas.places
 
 

@@ -17,7 +17,7 @@ from bson.raw_bson import RawBSONDocument
 
 from stilldb.cli import extract, mongodump
 from stilldb.cli.extract import CannotExtract
-from support.service import PASSWORD, service
+from support.service import service
 
 Client = pymongo.MongoClient[Any]
 LONG = "日" * 57
@@ -35,24 +35,9 @@ ROWS = [
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     with service() as running:
-        cluster = running.create_cluster()
-        running.client().create_db_instance(
-            DBInstanceIdentifier="one",
-            DBClusterIdentifier="alpha",
-            Engine="docdb",
-            DBInstanceClass="db.t3.medium",
-        )
-        running.instance("one", "available")
-        with pymongo.MongoClient(
-            cluster["Endpoint"],
-            cluster["Port"],
-            username="keeper",
-            password=PASSWORD,
-            tls=True,
-            tlsCAFile=str(running.state / "tls" / "ca-bundle.pem"),
-            directConnection=True,
-            retryWrites=False,
-        ) as made:
+        running.create_cluster()
+        running.create_instance("one")
+        with running.mongo() as made:
             made.atlas.places.insert_many(ROWS)
             made.atlas.places.create_index([("name", 1), ("_id", -1)], name="by_name", unique=True)
             made.atlas.places.create_index("at", name="old", expireAfterSeconds=3600)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pathlib
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import bson
 import pymongo
@@ -18,6 +15,7 @@ import pymongo.errors
 import pytest
 
 from support.service import PASSWORD, Service, service, wait_until
+from support.tools import done, refused, run
 
 ROWS = [{"_id": number, "name": f"place {number}", "x": "y" * (number % 200)} for number in range(3_000)]
 
@@ -27,14 +25,8 @@ def running() -> Iterator[Service]:
     """Cluster alpha with an instance; snapshots first and second, between which documents changed."""
     with service() as made:
         made.create_cluster()
-        made.client().create_db_instance(
-            DBInstanceIdentifier="one",
-            DBClusterIdentifier="alpha",
-            Engine="docdb",
-            DBInstanceClass="db.t3.medium",
-        )
-        made.instance("one", "available")
-        with client(made) as writer:
+        made.create_instance("one")
+        with made.mongo() as writer:
             writer.atlas.places.insert_many(ROWS)
             writer.atlas.places.create_index("name")
             writer.atlas.kept.insert_one({"_id": "a"})
@@ -45,50 +37,6 @@ def running() -> Iterator[Service]:
             made.create_snapshot("second")
             writer.atlas.places.drop()
         yield made
-
-
-@contextlib.contextmanager
-def client(running: Service) -> Iterator[pymongo.MongoClient[Any]]:
-    """The running cluster's."""
-    (cluster,) = running.client().describe_db_clusters(DBClusterIdentifier="alpha")["DBClusters"]
-    with pymongo.MongoClient(
-        cluster["Endpoint"],
-        cluster["Port"],
-        username="keeper",
-        password=PASSWORD,
-        tls=True,
-        tlsCAFile=str(running.state / "tls" / "ca-bundle.pem"),
-        directConnection=True,
-        retryWrites=False,
-    ) as made:
-        yield made
-
-
-def run(running: Service, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stilldb.cli.main", *arguments, "--state-dir", str(running.state)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
-
-
-def done(running: Service, *arguments: str, **environment: str) -> Any:
-    """The JSON of a command that succeeds."""
-    ended = run(running, *arguments, "--json", **environment)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
-
-
-def refused(running: Service, *arguments: str, code: int = 1, **environment: str) -> str:
-    """The one line of error of a command that must fail."""
-    ended = run(running, *arguments, **environment)
-    assert ended.returncode == code, (ended.stdout, ended.stderr)
-    assert "Traceback" not in ended.stderr
-    return ended.stderr.strip()
 
 
 def nothing_left(running: Service) -> None:
@@ -207,7 +155,7 @@ def test_a_collection_comes_back_into_the_cluster(running: Service) -> None:
     into = ["--collection", "atlas.places", "--into", "alpha/back.places"]
     made = done(running, "snapshots", "extract", "first", *into, STILLDB_PASSWORD=PASSWORD)
     assert made["documents"] == 3_000
-    with client(running) as writer:
+    with running.mongo() as writer:
         assert list(writer.back.places.find().sort("_id", 1)) == ROWS
         assert "name_1" in writer.back.places.index_information()
         assert "is there already" in refused(
@@ -306,7 +254,7 @@ def test_retained_backups_are_listed_and_purged(running: Service) -> None:
 
 def test_damage_is_found_by_a_check_and_by_a_proof(running: Service) -> None:
     assert done(running, "backups", "check", "--deep")["problems"] == []
-    with client(running) as writer:
+    with running.mongo() as writer:
         writer.spoiled.things.insert_one({"_id": 1})
     running.create_snapshot("spoiled")
     (cluster,) = running.client().describe_db_clusters(DBClusterIdentifier="alpha")["DBClusters"]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pathlib
 import subprocess
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from support.service import Service, service, wait_until
+from support.tools import done, refused
 
 PASSPHRASE = {"STILLDB_EXPORT_PASSPHRASE": "correct horse battery"}
 
@@ -25,31 +22,6 @@ def running() -> Iterator[Service]:
         made.create_cluster("vault", StorageEncrypted=True, KmsKeyId="alias/mine")
         made.create_snapshot("secret", "vault")
         yield made
-
-
-def run(running: Service, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "stilldb.cli.main", *arguments, "--state-dir", str(running.state)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
-
-
-def done(running: Service, *arguments: str, **environment: str) -> Any:
-    ended = run(running, *arguments, "--json", **environment)
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
-
-
-def refused(running: Service, *arguments: str, **environment: str) -> str:
-    ended = run(running, *arguments, **environment)
-    assert ended.returncode == 1, (ended.stdout, ended.stderr)
-    assert "Traceback" not in ended.stderr
-    return ended.stderr
 
 
 def test_a_new_snapshot_is_proven_without_being_asked(running: Service) -> None:
