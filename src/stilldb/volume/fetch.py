@@ -42,6 +42,12 @@ def require_space(place: pathlib.Path, needed: int, floor: int = _FLOOR) -> None
         )
 
 
+def space_of(chain: Sequence[Base], wal: int) -> int:
+    """Bytes of disk that a restore takes: the base backups, what they are combined to, so many bytes of WAL."""
+    sizes = [base.size for base in chain]
+    return sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + wal
+
+
 def parts_of(target: pathlib.Path) -> pathlib.Path:
     """Where the base backups of a chain are unpacked that ``target`` is made of."""
     return target.with_name(target.name + ".parts")

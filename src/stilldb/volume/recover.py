@@ -205,8 +205,7 @@ async def _wal_of(
     """The place that the plan's WAL comes to, with room on the disk for everything; removed at the end."""
     first = lsn.segment_number(plan.start)
     wal = max(plan.until - plan.start, 0) + lsn.SEGMENT_BYTES
-    sizes = [base.size for base in plan.chain]
-    fetch.require_space(target.root, sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + wal)
+    fetch.require_space(target.root, fetch.space_of(plan.chain, wal))
     prefetch = Prefetch(
         target.recovery_wal,
         layout.owner,

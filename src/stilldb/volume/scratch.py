@@ -23,7 +23,6 @@ from stilldb.util.log import event
 from stilldb.volume import fetch, recover, trial
 from stilldb.volume.archive import Archive
 from stilldb.volume.layout import Layout, VolumePaths
-from stilldb.volume.manifest import Manifest
 
 log = logging.getLogger("stilldb.volume")
 
@@ -130,7 +129,8 @@ class Scratch:
         paths, server = self._place(name, nice)
         try:
             manifest = await archive.manifest(snapshot_id)
-            self._coming[name] = _takes(manifest)
+            wal = len(manifest.segments) * lsn.SEGMENT_BYTES
+            self._coming[name] = fetch.space_of(manifest.chain, wal)
             fetch.require_space(self._layout.scratch, sum(self._coming.values()), _FREE)
             await recover.recover(self._layout, archive, manifest, paths, server, progress, keep=False)
         except VolumeError as error:
@@ -177,9 +177,3 @@ async def _thrown_away(directory: pathlib.Path) -> None:
             if error.errno != errno.ENOTEMPTY or time.monotonic() > deadline:
                 raise
             await asyncio.sleep(0.05)
-
-
-def _takes(manifest: Manifest) -> int:
-    """Bytes of disk that a restore needs: the base backups, what they are combined to, the WAL."""
-    sizes = [base.size for base in manifest.chain]
-    return sum(sizes) + (max(sizes) if len(sizes) > 1 else 0) + len(manifest.segments) * lsn.SEGMENT_BYTES
